@@ -1,0 +1,593 @@
+r"""Population dynamics: gradient flow, the limit of training with endless data.
+
+:func:`gradient_flow` integrates
+
+.. math:: \dot\theta = -\nabla L(\theta), \qquad \theta = (\operatorname{logit} b, m_o, m_n)
+
+with a stiff integrator and the exact Hessian, in a few coordinates whatever the
+dimension: when the metric is that of the covariance, the means never leave the span of
+the differences they start with.
+
+:func:`log_forgetting_time` solves the one flow that needs more than an integrator.
+Forward KL on new data takes times like :math:`e^{2 D^2}`, which overflow at ``D = 19``.
+But time is an integral over the logit, :math:`t = \int dl / L'(l)`, so its logarithm is
+a log-domain quadrature at any scale. :class:`WeightFlow` is that flow between any two
+densities on the line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import solve_ivp
+from scipy.special import expit, log_expit, logsumexp
+
+from forgetlib.mixture import TwoModeMixture, check_weight
+from forgetlib.objective import Objective, check_compatible
+from forgetlib.overlap import log_weight_slope
+
+__all__ = ["Trajectory", "WeightFlow", "forgetting_time", "gradient_flow", "log_forgetting_time"]
+
+FloatArray = NDArray[np.float64]
+LogDensity = Callable[[FloatArray], FloatArray]
+
+PARAMETERS = ("weight", "old_mean", "new_mean")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Path of a gradient flow.
+
+    Attributes
+    ----------
+    t : ndarray, shape (records,)
+        Training time (learning rate times steps).
+    old_weight, old_logit : ndarray, shape (records,)
+        Weight of the old mode and its log-odds (nats). The logit keeps its digits where
+        the weight has rounded to 0 or 1.
+    old_mean, new_mean : ndarray, shape (records, d)
+        Means of the two modes.
+    covariance : ndarray, shape (d, d), or None
+        Shared covariance; None is the identity.
+    """
+
+    t: FloatArray
+    old_weight: FloatArray
+    old_logit: FloatArray
+    old_mean: FloatArray
+    new_mean: FloatArray
+    covariance: FloatArray | None = dataclasses.field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"Trajectory({self.t.size} records, t = {self.t[0]:.4g} to {self.t[-1]:.4g}, "
+            f"old_weight = {self.old_weight[0]:.4g} to {self.old_weight[-1]:.4g})"
+        )
+
+    def model(self, record: int = -1) -> TwoModeMixture:
+        """Mixture at one record, by default the last.
+
+        Parameters
+        ----------
+        record : int
+
+        Returns
+        -------
+        TwoModeMixture
+        """
+        return TwoModeMixture(
+            _representable(float(self.old_weight[record])),
+            self.old_mean[record],
+            self.new_mean[record],
+            self.covariance,
+        )
+
+
+def _representable(weight: float) -> float:
+    """Nearest float strictly inside (0, 1)."""
+    return min(max(weight, 1e-300), 1.0 - 2.0**-53)
+
+
+def check_train(train: Iterable[str]) -> tuple[str, ...]:
+    """Names of trained parameters, in canonical order.
+
+    Parameters
+    ----------
+    train : iterable of str
+        Any of ``"weight"``, ``"old_mean"``, ``"new_mean"``.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or there is none.
+    """
+    names = (train,) if isinstance(train, str) else tuple(train)
+    unknown = [name for name in names if name not in PARAMETERS]
+    if unknown or not names:
+        raise ValueError(f"train must name some of {PARAMETERS}, got {train!r}")
+    return tuple(name for name in PARAMETERS if name in names)
+
+
+def _check_times(t: ArrayLike) -> FloatArray:
+    try:
+        times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"t must be a time or an increasing sequence of times, got {t!r}") from (
+            error
+        )
+    if np.ndim(t) == 0:
+        times = np.array([0.0, times[0]])
+    if times.ndim != 1 or times.size == 0 or not np.isfinite(times).all():
+        raise ValueError(f"t must be finite and one-dimensional, got {t!r}")
+    if times[0] < 0 or (np.diff(times) <= 0).any():
+        raise ValueError(f"t must be increasing and start at 0 or later, got {t!r}")
+    return times
+
+
+def _span(differences: FloatArray) -> FloatArray:
+    """Orthonormal basis (d, K) of the columns, at least one column."""
+    left, size, _ = np.linalg.svd(differences, full_matrices=False)
+    rank = int((size > 1e-13 * max(size[0], 1e-300)).sum()) if size.size else 0
+    return np.asarray(left[:, : max(1, rank)])
+
+
+def gradient_flow(
+    objective: Objective,
+    start: TwoModeMixture,
+    t: ArrayLike,
+    train: Iterable[str] = PARAMETERS,
+    precondition: bool = False,
+    rtol: float = 1e-10,
+) -> Trajectory:
+    r"""Gradient flow of an objective, :math:`\dot\theta = -\nabla L(\theta)`.
+
+    Parameters
+    ----------
+    objective : Objective
+        Such as :class:`~forgetlib.ForwardKL` or :class:`~forgetlib.ReverseKL`.
+    start : TwoModeMixture
+        Model at time 0.
+    t : array_like
+        Increasing times at which to record, from 0 or later; a single number ``T``
+        records at 0 and at ``T``. Time is learning rate times steps.
+    train : iterable of {"weight", "old_mean", "new_mean"}
+        Parameters that move; the others stay as in ``start``.
+    precondition : bool
+        Multiply the gradients of the means by the covariance (flow in the Mahalanobis
+        metric). It makes no difference when the covariance is the identity.
+    rtol : float
+        Relative tolerance of the integrator, in [1e-12, 0.01]. A picture needs 1e-5, and has
+        it five times sooner.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    ValueError
+        If ``start`` does not fit the objective, the times do not increase from 0 or
+        later, a name in ``train`` is unknown, or ``rtol`` is outside its range.
+    RuntimeError
+        If the integrator fails.
+
+    Notes
+    -----
+    LSODA with the exact Hessian as its Jacobian; the absolute tolerance is ``rtol / 1000``.
+
+    Examples
+    --------
+    >>> import forgetlib as fl
+    >>> target = fl.TwoModeMixture.separated(4.0, old_weight=0.75)
+    >>> path = fl.gradient_flow(fl.ReverseKL(target), target.replace(old_weight=0.9), 100.0)
+    >>> round(float(path.old_weight[-1]), 4)
+    0.75
+    """
+    target = objective.target
+    check_compatible(start, target)
+    names = check_train(train)
+    times = _check_times(t)
+    if not 1e-12 <= rtol <= 0.01:
+        raise ValueError(f"rtol must lie in [1e-12, 0.01], got {rtol!r}")
+
+    origin = target.old_mean
+    if precondition or start.covariance is None:
+        # in the metric of the covariance the means stay in the span of their differences
+        differences = np.stack(
+            [
+                target.new_mean - origin,
+                start.old_mean - origin,
+                start.new_mean - origin,
+            ]
+        )
+        basis = _span(target.whiten(differences).T)
+        coordinates = target.whiten(differences) @ basis
+        small_target = TwoModeMixture(target.old_weight, np.zeros(basis.shape[1]), coordinates[0])
+        small_start = TwoModeMixture(start.old_weight, coordinates[1], coordinates[2])
+        small = dataclasses.replace(objective, target=small_target)  # type: ignore[type-var]
+        inner = _integrate(small, small_start, times, names, rtol)
+
+        def lift(means: FloatArray) -> FloatArray:
+            return np.asarray(origin + target.unwhiten(means @ basis.T))
+
+        old_mean, new_mean = lift(inner.old_mean), lift(inner.new_mean)
+        if "old_mean" not in names:
+            old_mean = np.broadcast_to(start.old_mean, old_mean.shape).copy()
+        if "new_mean" not in names:
+            new_mean = np.broadcast_to(start.new_mean, new_mean.shape).copy()
+        return dataclasses.replace(
+            inner, old_mean=old_mean, new_mean=new_mean, covariance=target.covariance
+        )
+    return _integrate(objective, start, times, names, rtol)
+
+
+def _integrate(
+    objective: Objective,
+    start: TwoModeMixture,
+    times: FloatArray,
+    names: tuple[str, ...],
+    rtol: float,
+) -> Trajectory:
+    dim = start.dim
+    full = np.concatenate([[start.old_logit], start.old_mean, start.new_mean])
+    where = {
+        "weight": np.array([0]),
+        "old_mean": np.arange(1, 1 + dim),
+        "new_mean": np.arange(1 + dim, 1 + 2 * dim),
+    }
+    moving = np.concatenate([where[name] for name in names])
+
+    def model(state: FloatArray) -> TwoModeMixture:
+        theta = full.copy()
+        theta[moving] = state
+        if not np.isfinite(theta).all():
+            raise RuntimeError("gradient flow left the finite numbers")
+        return TwoModeMixture(
+            _representable(float(expit(theta[0]))),
+            theta[1 : 1 + dim],
+            theta[1 + dim :],
+            start.covariance,
+        )
+
+    def velocity(_: float, state: FloatArray) -> FloatArray:
+        gradient = objective.gradient(model(state))
+        flat = np.concatenate([[gradient.logit], gradient.old_mean, gradient.new_mean])
+        return np.asarray(-flat[moving])
+
+    def jacobian(_: float, state: FloatArray) -> FloatArray:
+        return np.asarray(-objective.hessian(model(state))[np.ix_(moving, moving)])
+
+    path = np.empty((times.size, full.size))
+    path[:] = full
+    later = times > 0.0
+    if later.any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                solution = solve_ivp(
+                    velocity,
+                    (0.0, float(times[-1])),
+                    full[moving],
+                    method="LSODA",
+                    t_eval=times[later],
+                    jac=jacobian,
+                    rtol=rtol,
+                    atol=1e-3 * rtol,
+                )
+            except UserWarning as warning:
+                raise RuntimeError(f"gradient flow failed: {warning}") from warning
+        if not solution.success:
+            raise RuntimeError(f"gradient flow failed: {solution.message}")
+        path[np.ix_(later, moving)] = solution.y.T
+    return Trajectory(
+        t=times,
+        old_weight=np.asarray(expit(path[:, 0])),
+        old_logit=path[:, 0].copy(),
+        old_mean=path[:, 1 : 1 + dim].copy(),
+        new_mean=path[:, 1 + dim :].copy(),
+        covariance=start.covariance,
+    )
+
+
+_PANEL_WIDTH = 2.0
+_PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(12)
+_PANELS_AT_ONCE = 32  # bounds the memory
+_REACH = 46.0  # below logit 0 the integrand falls like exp(-distance) from its low end
+
+
+def _log_panel_sum(separation: float, low: float, high: float) -> float:
+    """log of the integral of dl / slope over [low, high]."""
+    count = max(1, int(np.ceil((high - low) / _PANEL_WIDTH)))
+    edges = np.linspace(low, high, count + 1)
+    half = 0.5 * (edges[1] - edges[0])
+    logits = 0.5 * (edges[:-1] + edges[1:])[:, None] + half * _PANEL_NODES
+    log_weights = np.log(half * _PANEL_WEIGHTS)
+    total = -np.inf
+    for first in range(0, count, _PANELS_AT_ONCE):
+        some = logits[first : first + _PANELS_AT_ONCE]
+        log_terms = log_weights - log_weight_slope(separation, some)
+        total = float(np.logaddexp(total, np.logaddexp.reduce(log_terms, axis=None)))
+    return total
+
+
+def log_forgetting_time(separation: float, start_logit: float, logit: ArrayLike) -> FloatArray:
+    r"""Log of the time that forward KL on new data takes to forget.
+
+    .. math:: t = \int_{l}^{l_0} \frac{dl'}{b(l')^2 (1 - b(l')) I(b(l'))}
+
+    is the time the logit flow needs from log-odds ``l_0`` down to ``l``, at correct and
+    fixed means.
+
+    Parameters
+    ----------
+    separation : float
+        Distance ``D > 0`` between the modes; infinity means no overlap.
+    start_logit : float
+        Log-odds ``l_0`` of the old mode at time 0, in nats.
+    logit : array_like
+        Log-odds to be reached, in nats, each below ``start_logit``.
+
+    Returns
+    -------
+    ndarray
+        Natural logarithm of the time, of the shape of ``logit``. It overflows nowhere:
+        at ``D = 40`` the last regime begins at log time 3200.
+
+    Raises
+    ------
+    ValueError
+        If the separation is not positive, or a logit is not finite or not below the
+        start.
+
+    Notes
+    -----
+    Labels ``thm-mass-forgetting`` and ``thm-forgetting-profile``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import forgetlib as fl
+    >>> nine_to_one = np.log(9.0)
+    >>> t = np.exp(fl.log_forgetting_time(4.0, nine_to_one, -nine_to_one))
+    >>> round(float(t), 1)  # from old weight 0.9 down to 0.1
+    14.5
+    """
+    if not np.isfinite(start_logit):
+        raise ValueError(f"start_logit must be finite, got {start_logit!r}")
+    logits = np.asarray(logit, dtype=np.float64)
+    if not np.isfinite(logits).all() or (logits >= start_logit).any():
+        raise ValueError(
+            f"logit must be finite and below start_logit {start_logit!r}, got {logit!r}"
+        )
+    log_weight_slope(separation, start_logit)  # checks the separation
+    flat = np.unique(logits)[::-1]
+    answer = np.empty(flat.size)
+    total, upper = -np.inf, float(start_logit)
+    for index, lower in enumerate(flat.tolist()):
+        # 1 / slope is at least 1 above logit 0, where all of it counts; below, it grows so
+        # fast towards the low end that only the last stretch does
+        pieces = [(max(lower, 0.0), upper), (lower, min(upper, 0.0, lower + _REACH))]
+        for low, high in pieces:
+            if low < high:
+                total = float(np.logaddexp(total, _log_panel_sum(separation, low, high)))
+        answer[index] = total
+        upper = lower
+    return np.asarray(answer[np.searchsorted(-flat, -logits)])
+
+
+def forgetting_time(separation: float, start_weight: float, old_weight: float) -> float:
+    """Time that forward KL on new data takes from one old weight down to another.
+
+    Parameters
+    ----------
+    separation : float
+        Distance ``D > 0`` between the modes; infinity means no overlap.
+    start_weight, old_weight : float
+        Old weight at time 0 and old weight to be reached, ``0 < old_weight <
+        start_weight < 1``.
+
+    Returns
+    -------
+    float
+        Time of the logit flow at unit rate (learning rate times steps). Infinity where
+        it exceeds 1e308; see :func:`log_forgetting_time`.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not ordered inside (0, 1), or the separation is not positive.
+
+    Examples
+    --------
+    >>> import forgetlib as fl
+    >>> round(fl.forgetting_time(4.0, 0.9, 0.01), 1)
+    126.9
+    """
+    check_weight("start_weight", start_weight)
+    if not 0.0 < old_weight < start_weight:
+        raise ValueError(
+            f"old_weight must lie strictly between 0 and start_weight {start_weight!r}, "
+            f"got {old_weight!r}"
+        )
+    start, end = (float(np.log(w) - np.log1p(-w)) for w in (start_weight, old_weight))
+    with np.errstate(over="ignore"):
+        return float(np.exp(log_forgetting_time(separation, start, end)))
+
+
+_GRID_STEP = 0.004  # of the quadrature in asinh(y); the trapezoid rule needs no finer
+
+
+class WeightFlow:
+    r"""Forward-KL flow of the weight between any two densities on the line.
+
+    The data are ``f_n``, the model is :math:`q_b = b f_o + (1 - b) f_n`, and the log-odds
+    :math:`l` of ``b`` follow :math:`l' = -dL/dl` with :math:`L = KL(f_n \| q_b)`.
+
+    Parameters
+    ----------
+    log_old, log_new : callable
+        Log densities of the old and of the new mode (nats): each takes an array of
+        points, shape (n,), and returns an array of that shape. Minus infinity is allowed.
+    low : float
+        Lowest log-odds (nats) that is tabulated.
+    high : float
+        Highest log-odds (nats) that is tabulated, the start of the flow; above ``low``.
+    reach : float
+        Half-width of the quadrature in ``asinh(y)``, in (0, 300]; 14 reaches
+        ``|y| = 6e5``, which heavy tails need.
+
+    Attributes
+    ----------
+    logit : ndarray, shape (n,)
+        Log-odds, from ``high`` down to ``low`` in equal steps of at most 1.
+    slope : ndarray, shape (n,)
+        :math:`g = dL/dl = b - E_n[r] = b^2 (1 - b) \int (f_o - f_n)^2 / q_b`.
+    time : ndarray, shape (n,)
+        Time from ``high`` down to each log-odds, :math:`\int dl / g`; 0 at the start.
+    divergence : ndarray, shape (n,)
+        :math:`KL(f_n \| q_b)` in nats.
+    exponent : ndarray, shape (n,)
+        :math:`\kappa = d \ln g / dl`, between :math:`1 - 2b` and 2.
+
+    Raises
+    ------
+    ValueError
+        If ``low < high`` does not hold for finite numbers, ``reach`` is outside its range,
+        ``log_old`` or ``log_new`` does not return the log of a density that the grid
+        resolves (its integral must be 1 to one per cent), or the two densities are equal.
+
+    Notes
+    -----
+    Label ``thm-forgetting-detection``. The trapezoid rule in ``asinh(y)`` resolves light
+    and heavy tails alike, around the origin: features narrower than 0.02 there, or than
+    0.02 times their distance from it, are lost. The slope is computed from its third
+    form, whose integrand is positive. ``exponent`` is a difference, and loses digits where
+    ``slope`` is below 1e-10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.stats import norm
+    >>> import forgetlib as fl
+    >>> flow = fl.WeightFlow(norm(0, 1).logpdf, norm(2, 1).logpdf, low=0.0)
+    >>> bool(np.isclose(flow.time[-1], fl.forgetting_time(2.0, 0.9, 0.5)))
+    True
+    >>> bool(0.25 < flow.time[-1] * flow.divergence[-1])
+    True
+    """
+
+    logit: FloatArray
+    slope: FloatArray
+    time: FloatArray
+    divergence: FloatArray
+    exponent: FloatArray
+
+    def __init__(
+        self,
+        log_old: LogDensity,
+        log_new: LogDensity,
+        low: float = -16.0,
+        high: float = float(np.log(9.0)),
+        reach: float = 14.0,
+    ) -> None:
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise ValueError(f"low must be below high, both finite, got {low!r} and {high!r}")
+        if not 0.0 < reach <= 300.0:
+            raise ValueError(f"reach must lie in (0, 300], got {reach!r}")
+        z = np.arange(-reach, reach, _GRID_STEP)
+        y, log_step = np.sinh(z), np.log(_GRID_STEP) + np.log(np.cosh(z))
+        old = _checked_log_density("log_old", log_old, y, log_step)
+        new = _checked_log_density("log_new", log_new, y, log_step)
+        if np.array_equal(old, new):
+            raise ValueError("log_old and log_new must be different densities, got two equal ones")
+        somewhere = np.maximum(old, new) > -np.inf
+        self._old, self._new = old[somewhere], new[somewhere]
+        self._log_step = log_step[somewhere]
+        with np.errstate(divide="ignore"):  # where the densities cross, log 0 is right
+            gap = np.log(-np.expm1(-np.abs(self._old - self._new)))
+        self._log_square = 2.0 * (np.maximum(self._old, self._new) + gap) + self._log_step
+
+        panels = int(np.ceil(high - low))
+        self.logit = np.linspace(high, low, panels + 1)
+        nodes, weights = np.polynomial.legendre.leggauss(8)
+        half = 0.5 * (self.logit[0] - self.logit[1])
+        inside = self.logit[:-1, None] - half * (1.0 + nodes)
+        log_slope = self._log_slope(inside.ravel()).reshape(inside.shape)
+        log_weight = np.log(half * weights)
+        steps = np.exp(logsumexp(log_weight - log_slope, axis=1))
+        falls = np.exp(logsumexp(log_weight + log_slope, axis=1))
+        self.time = np.concatenate([[0.0], np.cumsum(steps)])
+        rest = self._divergence(float(self.logit[-1]))
+        self.divergence = rest + np.concatenate([np.cumsum(falls[::-1])[::-1], [0.0]])
+        self.slope = np.exp(self._log_slope(self.logit))
+        self.exponent = self._curvature(self.logit) / self.slope
+
+    def __repr__(self) -> str:
+        return (
+            f"WeightFlow({self.logit.size} records, logit = {self.logit[0]:.4g} to "
+            f"{self.logit[-1]:.4g}, time = 0 to {self.time[-1]:.4g})"
+        )
+
+    def _mixture(self, old_logit: FloatArray) -> FloatArray:
+        """Log density of q_b on the quadrature grid, one row per log-odds."""
+        l = old_logit[:, None]
+        return np.logaddexp(log_expit(l) + self._old, log_expit(-l) + self._new)
+
+    def _log_slope(self, old_logit: FloatArray) -> FloatArray:
+        """Log of dL/dl at each log-odds."""
+        log_information = logsumexp(self._log_square - self._mixture(old_logit), axis=1)
+        return np.asarray(2.0 * log_expit(old_logit) + log_expit(-old_logit) + log_information)
+
+    def _curvature(self, old_logit: FloatArray) -> FloatArray:
+        """d^2 L / dl^2 = b (1 - b) - E_n[r (1 - r)]."""
+        log_odds = old_logit[:, None] + self._old - self._new
+        slopes = np.exp(self._new + self._log_step + log_expit(log_odds) + log_expit(-log_odds))
+        return np.asarray(expit(old_logit) * expit(-old_logit) - slopes.sum(axis=1))
+
+    def _divergence(self, old_logit: float) -> float:
+        """KL(f_n || q_b), the integral of q_b - f_n - f_n log(q_b / f_n) >= 0."""
+        log_q = self._mixture(np.array([old_logit]))[0]
+        log_ratio = log_q - self._new
+        near = np.clip(log_ratio, -1.0, 1.0)
+        # w - 1 - log w with w = q_b / f_n, by its series where it would cancel
+        excess = np.where(
+            np.abs(near) < 1e-3,
+            near**2 * (0.5 + near / 6.0 + near**2 / 24.0),
+            np.expm1(near) - near,
+        )
+        # -log_ratio is at most -log(1 - b), and where log_ratio is large, f_n is small
+        f_new = np.exp(self._new)
+        product = f_new * np.where(f_new > 0.0, log_ratio, 0.0)
+        integrand = np.where(
+            np.abs(log_ratio) <= 1.0, f_new * excess, np.exp(log_q) - f_new - product
+        )
+        return float(np.sum(np.exp(self._log_step) * integrand))
+
+
+def _checked_log_density(
+    name: str, log_density: LogDensity, y: FloatArray, log_step: FloatArray
+) -> FloatArray:
+    """Values of a log density on the grid, after a check that it integrates to one."""
+    if not callable(log_density):
+        raise ValueError(f"{name} must be callable, got {log_density!r}")
+    values = np.asarray(log_density(y), dtype=np.float64)
+    if values.shape != y.shape or np.isnan(values).any() or (values == np.inf).any():
+        raise ValueError(
+            f"{name} must return one number below infinity for each point, "
+            f"got shape {values.shape} for {y.shape} points"
+        )
+    total = float(np.exp(logsumexp(values + log_step)))
+    if not abs(total - 1.0) <= 0.01:
+        raise ValueError(
+            f"{name} must be the log of a density that the grid resolves: its integral is "
+            f"{total:.6g}, not 1"
+        )
+    return values

@@ -1,0 +1,50 @@
+"""The public interface: what it names, what importing it costs, what it must not do."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import forgetlib as fl
+
+
+@pytest.mark.parametrize("name", fl.__all__)
+def test_every_public_name_resolves_and_is_documented(name: str) -> None:
+    value = getattr(fl, name)
+    assert inspect.getdoc(value)
+    if inspect.isfunction(value) or inspect.isclass(value):
+        assert name in importlib.import_module(value.__module__).__all__
+
+
+def test_unknown_names_are_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'ForwardKl'"):
+        fl.ForwardKl  # noqa: B018
+    assert set(fl.__all__) <= set(dir(fl))
+
+
+def test_importing_loads_no_compiler_and_no_plotting() -> None:
+    code = (
+        "import sys, forgetlib; forgetlib.TwoModeMixture.separated(2.0); "
+        "print(sorted({'numba', 'matplotlib', 'ipywidgets'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+FLOORS = ["logistic_normal", "mixture", "overlap", "objective", "flow", "drift", "retention"]
+FLOORS += ["_kernels", "ensemble", "results", "_svg", "plot", "widgets"]
+
+
+@pytest.mark.parametrize("module", FLOORS)
+def test_imports_run_one_way(module: str) -> None:
+    """A module imports only from the floors below its own."""
+    source = inspect.getsource(importlib.import_module(f"forgetlib.{module}"))
+    for name in FLOORS[FLOORS.index(module) + 1 :]:
+        assert f"from forgetlib.{name} import" not in source, (module, name)
+        assert f"import forgetlib.{name}" not in source, (module, name)
