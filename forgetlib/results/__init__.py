@@ -1,0 +1,116 @@
+"""The ledger: every numbered claim of the book as something that can be checked.
+
+A :class:`Result` names a claim by the label it carries in the book, and knows how to
+test it in two independent ways: *exactly*, against the closed forms of this package over
+random configurations, and by *Monte Carlo*, against simulation with its standard error.
+One module per chapter holds the checks; :func:`ledger` gathers them in reading order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import numpy as np
+
+__all__ = ["Check", "Result", "ledger"]
+
+_CHAPTERS = ("forward_kl", "reverse_kl")
+
+Rng = int | np.random.Generator | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Outcome of checking one result.
+
+    Attributes
+    ----------
+    holds : bool
+        Whether both checks passed.
+    value : float
+        Exact check: the worst case seen, either ``left side / right side`` of an
+        inequality (so 1 is the limit and the distance from 1 is the slack) or the
+        relative error of an identity.
+    bound : float
+        What ``value`` may be at most.
+    estimate, prediction, stderr : float
+        Monte Carlo check: what the simulation gave, what the theory says, and the
+        standard error of their difference (0 for a claim about every sample path, where
+        the estimate counts violations).
+    configurations : int
+        How many random configurations the exact check went through.
+    note : str
+        What was varied, and the false-alarm rate of the Monte Carlo part.
+    """
+
+    holds: bool
+    value: float
+    bound: float
+    estimate: float
+    prediction: float
+    stderr: float
+    configurations: int
+    note: str = ""
+
+
+class CheckFunction(Protocol):
+    """A check: how many configurations to try, and the randomness to try them with."""
+
+    def __call__(self, configurations: int = ..., rng: Rng = ...) -> Check:
+        """Run the check."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One numbered claim of the book.
+
+    Attributes
+    ----------
+    label : str
+        Label of the directive in the book, such as ``thm-mass-forgetting``.
+    chapter : str
+        File name of the chapter, without its ending.
+    title : str
+        Name of the claim, as printed.
+    statement : str
+        The claim in one or two sentences; mathematics in LaTeX between dollar signs.
+    kind : {"proved", "formal", "observed"}
+        Proved in full; formal asymptotics with numerical support; or observed only.
+    functions : tuple of str
+        Public names of forgetlib that evaluate it.
+    check : callable
+        ``check(configurations=..., rng=...) -> Check``.
+    """
+
+    label: str
+    chapter: str
+    title: str
+    statement: str
+    kind: Literal["proved", "formal", "observed"]
+    functions: tuple[str, ...]
+    check: CheckFunction
+
+
+def ledger() -> list[Result]:
+    """Every checked claim, in the order of the book.
+
+    Returns
+    -------
+    list of Result
+
+    Examples
+    --------
+    >>> import forgetlib as fl
+    >>> fl.results.ledger()[0].label
+    'thm-mass-forgetting'
+    """
+    entries: list[Result] = []
+    for chapter in _CHAPTERS:
+        results: Callable[[], list[Result]] = importlib.import_module(
+            f"forgetlib.results.{chapter}"
+        ).results
+        entries.extend(results())
+    return entries
