@@ -26,10 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 from scipy.special import expit, lambertw, logit
 
+from forgetlib import _arguments
 from forgetlib.flow import Trajectory
 from forgetlib.logistic_normal import log_sigmoid_mean
-from forgetlib.mixture import TwoModeMixture, check_weight
-from forgetlib.objective import check_compatible
+from forgetlib.mixture import TwoModeMixture
+from forgetlib.objective import ReverseKL, check_compatible
 
 __all__ = [
     "DriftBox",
@@ -84,7 +85,7 @@ def drift_constant(old_weight: float) -> float:
     >>> round(fl.drift_constant(0.75), 4)
     0.7236
     """
-    weight = check_weight("old_weight", old_weight)
+    weight = _arguments.weight("old_weight", old_weight)
     return SHARP * math.sqrt((1.0 - weight) / weight)
 
 
@@ -131,8 +132,8 @@ def drift_bound(target: TwoModeMixture, path: Trajectory) -> float:
     Raises
     ------
     ValueError
-        If the path does not start at the target's old mean, or does not share the
-        target's space and covariance.
+        If the path is not a whitened flow of ``ReverseKL(target)`` (this very target), or
+        does not start at the target's old mean.
 
     Notes
     -----
@@ -149,7 +150,13 @@ def drift_bound(target: TwoModeMixture, path: Trajectory) -> float:
     >>> bool(drift < fl.drift_bound(target, path) < 2.0 * drift)
     True
     """
-    check_compatible(path.model(0), target)
+    if not isinstance(path, Trajectory):
+        raise ValueError(f"path must be a Trajectory, got {path!r}")
+    check_compatible(path.model(0), target, "path")
+    if not (isinstance(path.objective, ReverseKL) and path.objective.target is target):
+        raise ValueError(f"path must be a flow of ReverseKL(target), got one of {path.objective!r}")
+    if not path.whitened:
+        raise ValueError("path must be a whitened flow: use precondition=True")
     old_error = target.whiten(path.old_mean - target.old_mean)
     if np.abs(old_error[0]).max() > 1e-12:
         raise ValueError(
@@ -254,7 +261,7 @@ def drift_box(target: TwoModeMixture, start: TwoModeMixture) -> DriftBox | None:
     >>> fl.drift_box(target, target.replace(new_mean=[4.0])) is None
     True
     """
-    check_compatible(start, target)
+    check_compatible(start, target, "start")
     distance = target.separation
     old_error = float(np.linalg.norm(target.whiten(start.old_mean - target.old_mean)))
     new_error = float(np.linalg.norm(target.whiten(start.new_mean - target.new_mean)))
@@ -378,21 +385,13 @@ def separated_drift(
     >>> round(float(path.scaled_drift[-1]) / fl.drift_constant(0.5), 6)
     1.0
     """
-    target = check_weight("old_weight", old_weight)
-    start = check_weight("start_weight", start_weight)
-    times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-    if (
-        times.ndim != 1
-        or not np.isfinite(times).all()
-        or times[0] < 0
-        or (np.diff(times) <= 0).any()
-    ):
-        raise ValueError(f"t must be increasing and start at 0 or later, got {t!r}")
-    if not (np.isfinite(new_error) and new_error >= 0):
-        raise ValueError(f"new_error must be finite and >= 0, got {new_error!r}")
-    distance = float(separation)
-    if not distance > 0:
-        raise ValueError(f"separation must be > 0, got {separation!r}")
+    target = _arguments.weight("old_weight", old_weight)
+    start = _arguments.weight("start_weight", start_weight)
+    times = _arguments.times("t", t)
+    new_error = _arguments.number(
+        "new_error", new_error, "be finite and >= 0", lambda x: 0.0 <= x < math.inf
+    )
+    distance = _arguments.distance("separation", separation)
     goal = float(logit(target))
     pull = drift_constant(target)
     if math.isfinite(distance):

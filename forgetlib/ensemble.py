@@ -65,6 +65,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from forgetlib import _arguments
 from forgetlib.flow import PARAMETERS, check_train
 from forgetlib.mixture import Rng, TwoModeMixture
 from forgetlib.objective import ForwardKL, ReverseKL, check_compatible
@@ -123,30 +124,6 @@ class Ensemble:
             f"final old_weight: median {middle:.4g}, 5% to 95% {low:.4g} to {high:.4g}; "
             f"starved batches: {self.starved.mean() / self.step[-1]:.3g} of all)"
         )
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-    if not least <= value < 2**62:
-        raise ValueError(f"{name} must be an integer in [{least}, 2**62), got {value!r}")
-    return int(value)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
-
-
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}") from error
-    if not (math.isfinite(number) and number > 0.0):
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
-    return number
 
 
 def _seed(rng: Rng) -> int:
@@ -362,18 +339,18 @@ def _simulate(
             f"objective must be a ForwardKL or a ReverseKL, got {type(objective).__name__}"
         )
     target = objective.target
-    check_compatible(start, target)
-    steps = _integer("steps", settings["steps"], 1)
-    batch_size = _integer("batch_size", settings["batch_size"], 1)
-    learning_rate = _positive("learning_rate", settings["learning_rate"])
-    replicates = _integer("replicates", settings["replicates"], 1)
-    record_every = _integer("record_every", settings["record_every"], 1)
+    check_compatible(start, target, "start")
+    steps = _arguments.integer("steps", settings["steps"], 1)
+    batch_size = _arguments.integer("batch_size", settings["batch_size"], 1)
+    learning_rate = _arguments.positive("learning_rate", settings["learning_rate"])
+    replicates = _arguments.integer("replicates", settings["replicates"], 1)
+    record_every = min(steps, _arguments.integer("record_every", settings["record_every"], 1))
     constant, own, shared = _baseline(
         objective, settings["estimator"], settings["baseline"], batch_size
     )
-    threads = _available_workers() if workers is None else _integer("workers", workers, 1)
+    threads = _available_workers() if workers is None else _arguments.integer("workers", workers, 1)
     names = check_train(settings["train"])
-    precondition = _flag("precondition", settings["precondition"])
+    precondition = _arguments.flag("precondition", settings["precondition"])
     seed = _seed(settings["rng"])
 
     dim = start.dim

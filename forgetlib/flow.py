@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 from scipy.special import expit, log_expit, logsumexp
 
-from forgetlib.mixture import TwoModeMixture, check_weight
+from forgetlib import _arguments
+from forgetlib.mixture import TwoModeMixture
 from forgetlib.objective import Objective, check_compatible
 from forgetlib.overlap import log_weight_slope
 
@@ -36,6 +37,7 @@ FloatArray = NDArray[np.float64]
 LogDensity = Callable[[FloatArray], FloatArray]
 
 PARAMETERS = ("weight", "old_mean", "new_mean")
+_MOST_GRADIENTS = 100_000  # a flow that needs more is stuck; the plateau at D = 8 takes 10,000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +55,10 @@ class Trajectory:
         Means of the two modes.
     covariance : ndarray, shape (d, d), or None
         Shared covariance; None is the identity.
+    objective : Objective or None
+        What the flow minimizes.
+    whitened : bool
+        Whether the means moved in the metric of the covariance.
     """
 
     t: FloatArray
@@ -60,7 +66,9 @@ class Trajectory:
     old_logit: FloatArray
     old_mean: FloatArray
     new_mean: FloatArray
-    covariance: FloatArray | None = dataclasses.field(default=None, repr=False)
+    covariance: FloatArray | None = None
+    objective: Objective | None = None
+    whitened: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -114,22 +122,6 @@ def check_train(train: Iterable[str]) -> tuple[str, ...]:
     if unknown or not names:
         raise ValueError(f"train must name some of {PARAMETERS}, got {train!r}")
     return tuple(name for name in PARAMETERS if name in names)
-
-
-def _check_times(t: ArrayLike) -> FloatArray:
-    try:
-        times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"t must be a time or an increasing sequence of times, got {t!r}") from (
-            error
-        )
-    if np.ndim(t) == 0:
-        times = np.array([0.0, times[0]])
-    if times.ndim != 1 or times.size == 0 or not np.isfinite(times).all():
-        raise ValueError(f"t must be finite and one-dimensional, got {t!r}")
-    if times[0] < 0 or (np.diff(times) <= 0).any():
-        raise ValueError(f"t must be increasing and start at 0 or later, got {t!r}")
-    return times
 
 
 def _span(differences: FloatArray) -> FloatArray:
@@ -191,15 +183,23 @@ def gradient_flow(
     >>> round(float(path.old_weight[-1]), 4)
     0.75
     """
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            "objective must have target, replay, value, gradient and hessian, "
+            f"as ForwardKL and ReverseKL do, got {objective!r}"
+        )
     target = objective.target
-    check_compatible(start, target)
+    check_compatible(start, target, "start")
     names = check_train(train)
-    times = _check_times(t)
-    if not 1e-12 <= rtol <= 0.01:
-        raise ValueError(f"rtol must lie in [1e-12, 0.01], got {rtol!r}")
+    times = _arguments.times("t", t)
+    if np.ndim(t) == 0:
+        times = _arguments.times("t", [0.0, float(times[0])])
+    precondition = _arguments.flag("precondition", precondition)
+    rtol = _arguments.number("rtol", rtol, "lie in [1e-12, 0.01]", lambda x: 1e-12 <= x <= 0.01)
+    whitened = precondition or start.covariance is None
 
     origin = target.old_mean
-    if precondition or start.covariance is None:
+    if whitened and dataclasses.is_dataclass(objective):
         # in the metric of the covariance the means stay in the span of their differences
         differences = np.stack(
             [
@@ -212,7 +212,7 @@ def gradient_flow(
         coordinates = target.whiten(differences) @ basis
         small_target = TwoModeMixture(target.old_weight, np.zeros(basis.shape[1]), coordinates[0])
         small_start = TwoModeMixture(start.old_weight, coordinates[1], coordinates[2])
-        small = dataclasses.replace(objective, target=small_target)  # type: ignore[type-var]
+        small = dataclasses.replace(objective, target=small_target)
         inner = _integrate(small, small_start, times, names, rtol)
 
         def lift(means: FloatArray) -> FloatArray:
@@ -224,9 +224,20 @@ def gradient_flow(
         if "new_mean" not in names:
             new_mean = np.broadcast_to(start.new_mean, new_mean.shape).copy()
         return dataclasses.replace(
-            inner, old_mean=old_mean, new_mean=new_mean, covariance=target.covariance
+            inner,
+            old_mean=old_mean,
+            new_mean=new_mean,
+            covariance=target.covariance,
+            objective=objective,
+            whitened=True,
         )
-    return _integrate(objective, start, times, names, rtol)
+    if precondition and start.covariance is not None:
+        raise ValueError(
+            "objective must be a dataclass with a field target to be preconditioned, "
+            f"got {objective!r}"
+        )
+    inner = _integrate(objective, start, times, names, rtol)
+    return dataclasses.replace(inner, objective=objective, whitened=whitened)
 
 
 def _integrate(
@@ -257,7 +268,15 @@ def _integrate(
             start.covariance,
         )
 
-    def velocity(_: float, state: FloatArray) -> FloatArray:
+    calls = 0
+
+    def velocity(time: float, state: FloatArray) -> FloatArray:
+        nonlocal calls
+        calls += 1
+        if calls > _MOST_GRADIENTS:
+            raise RuntimeError(
+                f"gradient flow failed: {_MOST_GRADIENTS} gradients took it only to t = {time:.4g}"
+            )
         gradient = objective.gradient(model(state))
         flat = np.concatenate([[gradient.logit], gradient.old_mean, gradient.new_mean])
         return np.asarray(-flat[moving])
@@ -360,14 +379,16 @@ def log_forgetting_time(separation: float, start_logit: float, logit: ArrayLike)
     >>> round(float(t), 1)  # from old weight 0.9 down to 0.1
     14.5
     """
-    if not np.isfinite(start_logit):
-        raise ValueError(f"start_logit must be finite, got {start_logit!r}")
-    logits = np.asarray(logit, dtype=np.float64)
-    if not np.isfinite(logits).all() or (logits >= start_logit).any():
+    start_logit = _arguments.number(
+        "start_logit", start_logit, "be finite and at most 10000", lambda x: abs(x) <= 1e4
+    )
+    logits = np.asarray(logit)
+    if logits.dtype.kind not in "fiu" or not (np.isfinite(logits) & (logits < start_logit)).all():
         raise ValueError(
             f"logit must be finite and below start_logit {start_logit!r}, got {logit!r}"
         )
     log_weight_slope(separation, start_logit)  # checks the separation
+    logits = logits.astype(np.float64)
     flat = np.unique(logits)[::-1]
     answer = np.empty(flat.size)
     total, upper = -np.inf, float(start_logit)
@@ -411,8 +432,9 @@ def forgetting_time(separation: float, start_weight: float, old_weight: float) -
     >>> round(fl.forgetting_time(4.0, 0.9, 0.01), 1)
     126.9
     """
-    check_weight("start_weight", start_weight)
-    if not 0.0 < old_weight < start_weight:
+    _arguments.weight("start_weight", start_weight)
+    old_weight = _arguments.weight("old_weight", old_weight)
+    if not old_weight < start_weight:
         raise ValueError(
             f"old_weight must lie strictly between 0 and start_weight {start_weight!r}, "
             f"got {old_weight!r}"
@@ -498,10 +520,13 @@ class WeightFlow:
         high: float = float(np.log(9.0)),
         reach: float = 14.0,
     ) -> None:
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise ValueError(f"low must be below high, both finite, got {low!r} and {high!r}")
-        if not 0.0 < reach <= 300.0:
-            raise ValueError(f"reach must lie in (0, 300], got {reach!r}")
+        low, high = (
+            _arguments.number(name, value, "lie in [-300, 300]", lambda x: abs(x) <= 300.0)
+            for name, value in (("low", low), ("high", high))
+        )
+        if not low < high:
+            raise ValueError(f"low must be below high, got {low!r} and {high!r}")
+        reach = _arguments.number("reach", reach, "lie in (0, 300]", lambda x: 0.0 < x <= 300.0)
         z = np.arange(-reach, reach, _GRID_STEP)
         y, log_step = np.sinh(z), np.log(_GRID_STEP) + np.log(np.cosh(z))
         old = _checked_log_density("log_old", log_old, y, log_step)

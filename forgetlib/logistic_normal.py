@@ -33,6 +33,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from forgetlib._arguments import MAX_SEPARATION
+
 __all__ = [
     "log_sigmoid_mean",
     "sigmoid_mean",
@@ -87,8 +89,8 @@ def _arguments(mu: ArrayLike, s: ArrayLike) -> tuple[FloatArray, FloatArray]:
     )
     if not np.isfinite(mu_array).all():
         raise ValueError(f"mu must be finite, got {mu!r}")
-    if not (np.isfinite(s_array).all() and (s_array >= 0).all()):
-        raise ValueError(f"s must be finite and >= 0, got {s!r}")
+    if not ((s_array >= 0) & (s_array <= MAX_SEPARATION)).all():
+        raise ValueError(f"s must be finite and >= 0, at most {MAX_SEPARATION:g}, got {s!r}")
     return mu_array, s_array
 
 

@@ -24,39 +24,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.special import expit
 
+from forgetlib import _arguments
+
 __all__ = ["TwoModeMixture"]
 
 FloatArray = NDArray[np.float64]
 Rng = int | np.random.Generator | None
-
-
-def check_weight(name: str, value: float) -> float:
-    """The value as a float strictly between 0 and 1.
-
-    Parameters
-    ----------
-    name : str
-        Argument to be named in the error.
-    value : float
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If the value is not a number, or lies outside (0, 1).
-    """
-    try:
-        weight = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be a number strictly between 0 and 1, got {value!r}"
-        ) from error
-    if not 0.0 < weight < 1.0:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value!r}")
-    return weight
 
 
 def _finite_vector(name: str, value: ArrayLike) -> FloatArray:
@@ -99,6 +72,24 @@ def _checked_covariance(value: ArrayLike | None, dim: int) -> FloatArray | None:
     covariance = 0.5 * (covariance + covariance.T)
     covariance.flags.writeable = False
     return covariance
+
+
+def check_mixture(name: str, value: object) -> None:
+    """Raise unless the value is a mixture.
+
+    Parameters
+    ----------
+    name : str
+        Argument to be named in the error.
+    value : object
+
+    Raises
+    ------
+    ValueError
+        If it is not a :class:`TwoModeMixture`.
+    """
+    if not isinstance(value, TwoModeMixture):
+        raise ValueError(f"{name} must be a TwoModeMixture, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -156,7 +147,7 @@ class TwoModeMixture:
             raise ValueError(
                 f"new_mean must have the shape of old_mean {old.shape}, got {new.shape}"
             )
-        object.__setattr__(self, "old_weight", check_weight("old_weight", old_weight))
+        object.__setattr__(self, "old_weight", _arguments.weight("old_weight", old_weight))
         object.__setattr__(self, "old_mean", old)
         object.__setattr__(self, "new_mean", new)
         object.__setattr__(self, "covariance", _checked_covariance(covariance, old.size))
@@ -186,13 +177,15 @@ class TwoModeMixture:
         ValueError
             If ``separation`` is negative or not finite, or ``dim < 1``.
         """
-        if not (np.isfinite(separation) and separation >= 0):
-            raise ValueError(f"separation must be finite and >= 0, got {separation!r}")
-        if not (isinstance(dim, int | np.integer) and dim >= 1):
-            raise ValueError(f"dim must be an integer >= 1, got {dim!r}")
-        new_mean = np.zeros(int(dim))
+        separation = _arguments.number(
+            "separation",
+            separation,
+            f"be finite and >= 0, at most {_arguments.MAX_SEPARATION:g}",
+            lambda x: 0.0 <= x <= _arguments.MAX_SEPARATION,
+        )
+        new_mean = np.zeros(_arguments.integer("dim", dim, 1))
         new_mean[0] = separation
-        return cls(old_weight, np.zeros(int(dim)), new_mean)
+        return cls(old_weight, np.zeros_like(new_mean), new_mean)
 
     def __repr__(self) -> str:
         return (
@@ -256,6 +249,14 @@ class TwoModeMixture:
             ) from error
         return np.asarray(np.tril(factor))
 
+    def _vectors(self, vectors: ArrayLike, axis: int) -> FloatArray:
+        """Vectors as an array whose given axis has length d."""
+        x = np.asarray(vectors, dtype=np.float64)
+        if x.ndim == 0 or x.shape[axis] != self.dim:
+            shape = f"(..., {self.dim})" if axis else f"({self.dim},) or ({self.dim}, k)"
+            raise ValueError(f"vectors must have shape {shape}, got shape {x.shape}")
+        return x
+
     def precision_times(self, vectors: ArrayLike) -> FloatArray:
         r""":math:`\Sigma^{-1} x` for one vector or for the columns of a matrix.
 
@@ -270,7 +271,7 @@ class TwoModeMixture:
             extended precision (where the platform has it) keep the answer accurate to
             rounding for condition numbers far beyond 1e6.
         """
-        x = np.asarray(vectors, dtype=np.float64)
+        x = self._vectors(vectors, axis=0)
         if self.covariance is None:
             return x.copy()
         solution = np.asarray(cho_solve((self._factor, True), x), dtype=np.float64)
@@ -294,7 +295,7 @@ class TwoModeMixture:
         ndarray, shape (..., d)
             ``L^{-1} x`` with ``L`` the lower Cholesky factor of the covariance.
         """
-        x = np.asarray(vectors, dtype=np.float64)
+        x = self._vectors(vectors, axis=-1)
         if self.covariance is None:
             return x.copy()
         flat = x.reshape(-1, self.dim).T
@@ -312,7 +313,7 @@ class TwoModeMixture:
         -------
         ndarray, shape (..., d)
         """
-        x = np.asarray(vectors, dtype=np.float64)
+        x = self._vectors(vectors, axis=-1)
         if self.covariance is None:
             return x.copy()
         return np.asarray(x @ self._factor.T)
@@ -417,8 +418,7 @@ class TwoModeMixture:
         ValueError
             If ``size`` is not an integer >= 0.
         """
-        if not (isinstance(size, int | np.integer) and size >= 0):
-            raise ValueError(f"size must be an integer >= 0, got {size!r}")
+        size = _arguments.integer("size", size, 0)
         generator = np.random.default_rng(rng)
         is_old = generator.random(size) < self.old_weight
         noise = self.unwhiten(generator.standard_normal((size, self.dim)))

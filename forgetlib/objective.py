@@ -19,18 +19,19 @@ the sigmoid. What remains is :mod:`forgetlib.logistic_normal`.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forgetlib import _arguments
 from forgetlib.logistic_normal import (
     sigmoid_mean,
     sigmoid_slope_mean,
     sigmoid_slope_moments,
     softplus_mean,
 )
-from forgetlib.mixture import TwoModeMixture
+from forgetlib.mixture import TwoModeMixture, check_mixture
 from forgetlib.overlap import log_weight_slope
 
 __all__ = ["ForwardKL", "Gradient", "Objective", "ReverseKL"]
@@ -54,6 +55,7 @@ class Gradient(NamedTuple):
     new_mean: FloatArray
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a flow or an ensemble needs to know of an objective."""
 
@@ -116,38 +118,24 @@ class _Gram:
         return np.asarray(self.white[:, self.names.index(name)])
 
 
-def _check_replay(replay: float) -> float:
-    try:
-        share = float(replay)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"replay must be a number in [0, 1), got {replay!r}") from error
-    if not 0.0 <= share < 1.0:
-        raise ValueError(f"replay must lie in [0, 1), got {replay!r}")
-    return share
-
-
-def _check_target(target: TwoModeMixture) -> TwoModeMixture:
-    if not isinstance(target, TwoModeMixture):
-        raise ValueError(f"target must be a TwoModeMixture, got {type(target).__name__}")
-    return target
-
-
-def check_compatible(model: TwoModeMixture, target: TwoModeMixture) -> None:
+def check_compatible(model: TwoModeMixture, target: TwoModeMixture, name: str = "model") -> None:
     """Raise unless model and target live in one space with one covariance.
 
     Parameters
     ----------
     model, target : TwoModeMixture
+    name : str
+        What the model is called in the error.
 
     Raises
     ------
     ValueError
-        If the dimensions or the covariances differ.
+        If either is not a mixture, or the dimensions or the covariances differ.
     """
-    if not isinstance(model, TwoModeMixture):
-        raise ValueError(f"model must be a TwoModeMixture, got {type(model).__name__}")
+    check_mixture("target", target)
+    check_mixture(name, model)
     if model.dim != target.dim:
-        raise ValueError(f"model must have the target's dimension {target.dim}, got {model.dim}")
+        raise ValueError(f"{name} must have the target's dimension {target.dim}, got {model.dim}")
     if model.covariance is target.covariance:
         return
     identity = np.eye(target.dim)
@@ -155,7 +143,7 @@ def check_compatible(model: TwoModeMixture, target: TwoModeMixture) -> None:
     theirs = identity if target.covariance is None else target.covariance
     if not np.allclose(ours, theirs, rtol=1e-12, atol=0.0):
         raise ValueError(
-            "model must share the target's covariance (the two-mode theory fixes it), "
+            f"{name} must share the target's covariance (the two-mode theory fixes it), "
             f"got one that differs by up to {np.abs(ours - theirs).max():.3g}"
         )
 
@@ -200,8 +188,8 @@ class ForwardKL:
     replay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_target(self.target)
-        object.__setattr__(self, "replay", _check_replay(self.replay))
+        check_mixture("target", self.target)
+        object.__setattr__(self, "replay", _arguments.share("replay", self.replay))
 
     def _sources(self, model: TwoModeMixture) -> list[tuple[float, str, _LogOdds]]:
         """Weight, error vector and model's log-odds of old, for each data component."""
@@ -451,8 +439,8 @@ class ReverseKL:
     replay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_target(self.target)
-        object.__setattr__(self, "replay", _check_replay(self.replay))
+        check_mixture("target", self.target)
+        object.__setattr__(self, "replay", _arguments.share("replay", self.replay))
 
     def _odds(self, gram: _Gram, model: TwoModeMixture) -> dict[str, tuple[_LogOdds, _LogOdds]]:
         """Log-odds of *old* under model and target, for samples of either model mode."""

@@ -30,8 +30,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from forgetlib import _arguments
 from forgetlib.logistic_normal import _log_sum, log_sigmoid_mean
-from forgetlib.mixture import TwoModeMixture
+from forgetlib.mixture import TwoModeMixture, check_mixture
 
 __all__ = [
     "bhattacharyya_coefficient",
@@ -47,6 +48,7 @@ FloatArray = NDArray[np.float64]
 
 def _side_logit(model: TwoModeMixture, side: Side) -> float:
     """Logit of the weight of the mode that the samples come from."""
+    check_mixture("model", model)
     if side == "old":
         return model.old_logit
     if side == "new":
@@ -66,6 +68,7 @@ def bhattacharyya_coefficient(model: TwoModeMixture) -> float:
     float
         :math:`e^{-D^2/8}`, in (0, 1].
     """
+    check_mixture("model", model)
     return float(np.exp(-(model.separation**2) / 8.0))
 
 
@@ -197,12 +200,11 @@ def log_weight_slope(separation: float, old_logit: ArrayLike) -> FloatArray:
     Label ``thm-mass-forgetting``. It is ``log(b^2 (1 - b) I(b))``, with ``I(b)`` the
     Fisher information of the weight; ``I(b) = I(1 - b)``.
     """
-    distance = float(separation)
-    if not distance > 0:
-        raise ValueError(f"separation must be > 0 (it may be inf), got {separation!r}")
-    logit = np.asarray(old_logit, dtype=np.float64)
-    if not np.isfinite(logit).all():
+    distance = _arguments.distance("separation", separation)
+    logit = np.asarray(old_logit)
+    if logit.dtype.kind not in "fiu" or not np.isfinite(logit).all():
         raise ValueError(f"old_logit must be finite, got {old_logit!r}")
+    logit = logit.astype(np.float64)
     log_b = -np.logaddexp(0.0, -logit)
     if np.isinf(distance):
         return np.asarray(log_b)

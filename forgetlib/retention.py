@@ -19,8 +19,9 @@ from typing import Literal
 import numpy as np
 from scipy.special import expit
 
-from forgetlib.mixture import TwoModeMixture
-from forgetlib.objective import ReverseKL, check_compatible
+from forgetlib import _arguments
+from forgetlib.mixture import TwoModeMixture, check_mixture
+from forgetlib.objective import ReverseKL
 from forgetlib.overlap import misassignment_probability
 
 __all__ = ["contraction_rate", "safe_learning_rate"]
@@ -66,20 +67,17 @@ def safe_learning_rate(batch_size: int, baseline: Baseline = None, replay: float
     >>> fl.safe_learning_rate(8), fl.safe_learning_rate(8, "leave_one_out")
     (1.0, 3.5)
     """
+    if isinstance(baseline, int | float) and baseline == 0.0:
+        baseline = None  # the same thing
     if baseline not in (None, "batch_mean", "leave_one_out"):
         raise ValueError(
             f"baseline must be None, 'batch_mean' or 'leave_one_out', got {baseline!r}"
         )
     least = 1 if baseline is None else 2
-    if not (isinstance(batch_size, int | np.integer) and batch_size >= least):
-        raise ValueError(
-            f"batch_size must be an integer >= {least} with baseline {baseline!r}, "
-            f"got {batch_size!r}"
-        )
-    if not 0.0 <= replay < 1.0:
-        raise ValueError(f"replay must lie in [0, 1), got {replay!r}")
+    batch_size = _arguments.integer("batch_size", batch_size, least)
+    replay = _arguments.share("replay", replay)
     if baseline is None:
-        return 1.0 - float(replay)
+        return 1.0 - replay
     if replay > 0.0:
         raise ValueError(f"replay must be 0 with baseline {baseline!r}, got {replay!r}")
     return 4.0 if baseline == "batch_mean" else 4.0 * (batch_size - 1) / batch_size
@@ -127,12 +125,11 @@ def contraction_rate(target: TwoModeMixture, start_weight: float, points: int = 
     >>> round(fl.contraction_rate(target, 0.5), 3)
     0.173
     """
-    start = target.replace(old_weight=start_weight)
-    check_compatible(start, target)
+    check_mixture("target", target)
+    start = target.replace(old_weight=_arguments.weight("start_weight", start_weight))
     if target.separation == 0.0:
         raise ValueError("target must have two distinct modes, got separation 0")
-    if not (isinstance(points, int | np.integer) and points >= 2):
-        raise ValueError(f"points must be an integer >= 2, got {points!r}")
+    points = _arguments.integer("points", points, 2)
     objective = ReverseKL(target)
     goal = target.old_logit
     # Next to the target the ratio is 0 / 0 up to rounding; its limit is known.

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from forgetlib import _arguments
 from forgetlib._svg import ROLES, Axis, Canvas, Panel, number, power_of_ten
 from forgetlib.drift import drift_bound
 from forgetlib.ensemble import simulate
@@ -443,8 +444,9 @@ def forward_kl_frame(separation: float, time: float, start_weight: float = 0.9) 
     without overlap, and :math:`[b_0^{-2} + 2 (e^{D^2} - 1)\, t]^{-1/2}`. The ceiling is
     :math:`[b_0^{-2} + 8\, TV^2 (1 - b_0)^2\, t]^{-1/2}`.
     """
-    if not time > 0:
-        raise ValueError(f"time must be > 0, got {time!r}")
+    separation = _arguments.positive("separation", separation)
+    start_weight = _arguments.weight("start_weight", start_weight)
+    time = _arguments.number("time", time, "lie in (0, 1e17]", lambda x: 0.0 < x <= 1e17)
     paths = _forward(float(separation), float(start_weight))
     weight = float(paths.old_weight(np.array(time)))
     model = TwoModeMixture.separated(separation, old_weight=weight)
@@ -631,8 +633,9 @@ def reverse_kl_frame(
     the middle only the weight is trained, by score-function SGD, and no run can cross the
     floor. At the top and at the bottom all parameters are trained, by pathwise SGD.
     """
-    if not 0.1 <= time <= 100.0:
-        raise ValueError(f"time must lie in [0.1, 100], got {time!r}")
+    separation = _arguments.positive("separation", separation)
+    time = _arguments.number("time", time, "lie in [0.1, 100]", lambda x: 0.1 <= x <= 100.0)
+    start_weight = _arguments.weight("start_weight", start_weight)
     paths = _reverse(float(separation), float(old_weight), float(start_weight))
     model = paths.model(time)
     drift = abs(float(model.old_mean[0]))

@@ -768,6 +768,16 @@ def test_an_interrupt_ends_a_long_run() -> None:
     assert "KeyboardInterrupt" in errors
 
 
+def test_a_record_interval_beyond_the_last_step_is_the_last_step() -> None:
+    target = fl.TwoModeMixture.separated(4.0, old_weight=0.75)
+    arguments = {"steps": 30, "batch_size": 8, "learning_rate": 0.1, "replicates": 2}
+    start = target.replace(old_weight=0.9)
+    far = fl.simulate(fl.ReverseKL(target), start, record_every=2**61, **arguments)
+    near = fl.simulate(fl.ReverseKL(target), start, record_every=30, **arguments)
+    assert far.step.tolist() == [0, 30]
+    np.testing.assert_array_equal(far.old_logit, near.old_logit)
+
+
 # ---- bad input --------------------------------------------------------------------------
 
 NOT_COUNTS = st.one_of(
@@ -825,7 +835,7 @@ def test_bad_input_is_one_clear_error(bad: tuple[str, Any]) -> None:
         "learning_rate": 0.1,
         "replicates": 2,
     } | {name: value}
-    with pytest.raises(ValueError, match="model must" if name == "start" else f"{name} must"):
+    with pytest.raises(ValueError, match=f"^{name} must"):
         fl.simulate(**arguments)
 
 

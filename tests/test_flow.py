@@ -236,6 +236,45 @@ def test_bad_names_and_logits() -> None:
         fl.forgetting_time(3.0, 1.0, 0.9)
 
 
+def test_any_objective_with_the_right_verbs_flows() -> None:
+    class Halved:
+        """Half of reverse KL, which takes twice the time."""
+
+        def __init__(self, target: fl.TwoModeMixture) -> None:
+            self.whole = fl.ReverseKL(target)
+            self.target, self.replay = target, 0.0
+
+        def value(self, model: fl.TwoModeMixture) -> float:
+            return 0.5 * self.whole.value(model)
+
+        def gradient(self, model: fl.TwoModeMixture) -> fl.Gradient:
+            logit, old, new = self.whole.gradient(model)
+            return fl.Gradient(0.5 * logit, 0.5 * old, 0.5 * new)
+
+        def hessian(self, model: fl.TwoModeMixture) -> np.ndarray:
+            return 0.5 * self.whole.hessian(model)
+
+    target = fl.TwoModeMixture.separated(3.0, old_weight=0.7, dim=2)
+    start = target.replace(old_weight=0.4, new_mean=[2.5, 0.5])
+    whole = fl.gradient_flow(fl.ReverseKL(target), start, [3.0])
+    half = fl.gradient_flow(Halved(target), start, [6.0])
+    np.testing.assert_allclose(half.new_mean, whole.new_mean, atol=1e-8)
+    with pytest.raises(ValueError, match="objective must have target, replay, value"):
+        fl.gradient_flow(None, start, 1.0)  # type: ignore[arg-type]
+    stretched = target.replace(covariance=np.diag([1.0, 2.0]))
+    with pytest.raises(ValueError, match="objective must be a dataclass"):
+        fl.gradient_flow(Halved(stretched), stretched, 1.0, precondition=True)
+
+
+def test_a_flow_that_gets_nowhere_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    from forgetlib import flow
+
+    monkeypatch.setattr(flow, "_MOST_GRADIENTS", 20)
+    target = fl.TwoModeMixture.separated(3.0, old_weight=0.7)
+    with pytest.raises(RuntimeError, match=r"20 gradients took it only to t = \d"):
+        fl.gradient_flow(fl.ReverseKL(target), target.replace(old_weight=0.1), 1e3)
+
+
 def test_failure_of_the_integrator_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from forgetlib import flow
 
@@ -309,7 +348,7 @@ def test_weight_flow_divergence_is_the_integral_of_the_slope() -> None:
 def test_weight_flow_refuses_bad_input() -> None:
     old, new = norm(0.0, 1.0).logpdf, norm(2.0, 1.0).logpdf
     for low, high in ((1.0, 1.0), (2.0, 1.0), (-np.inf, 1.0), (0.0, np.nan)):
-        with pytest.raises(ValueError, match="low must be below high, both finite"):
+        with pytest.raises(ValueError, match="low must"):
             fl.WeightFlow(old, new, low=low, high=high)
     for reach in (0.0, -1.0, 301.0, np.nan):
         with pytest.raises(ValueError, match="reach must lie in"):

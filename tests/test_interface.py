@@ -37,7 +37,16 @@ def test_importing_loads_no_compiler_and_no_plotting() -> None:
     assert run.stdout.strip() == "[]"
 
 
-FLOORS = ["logistic_normal", "mixture", "overlap", "objective", "flow", "drift", "retention"]
+FLOORS = [
+    "_arguments",
+    "logistic_normal",
+    "mixture",
+    "overlap",
+    "objective",
+    "flow",
+    "drift",
+    "retention",
+]
 FLOORS += ["_kernels", "ensemble", "results", "_svg", "plot", "widgets"]
 
 

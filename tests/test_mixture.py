@@ -115,7 +115,7 @@ def test_it_is_frozen_to_the_bottom() -> None:
         ({"old_weight": 0.0}, "old_weight must lie strictly between 0 and 1, got 0.0"),
         ({"old_weight": 1.0}, "old_weight must lie strictly between 0 and 1, got 1.0"),
         ({"old_weight": float("nan")}, "old_weight must lie strictly"),
-        ({"old_weight": "half"}, "old_weight must be a number .* got 'half'"),
+        ({"old_weight": "half"}, "old_weight must lie strictly between 0 and 1, got 'half'"),
         ({"old_mean": [0.0, np.nan]}, "old_mean must be finite"),
         (
             {"new_mean": [0.0]},
@@ -153,6 +153,13 @@ def test_separated_rejects_bad_separation(separation: float, dim: int) -> None:
 def test_separated_rejects_bad_dim() -> None:
     with pytest.raises(ValueError, match="dim must be an integer >= 1, got 0"):
         fl.TwoModeMixture.separated(1.0, dim=0)
+
+
+def test_vectors_of_the_wrong_shape() -> None:
+    for model in (MODEL, MODEL.replace(covariance=None)):
+        for method in (model.whiten, model.unwhiten, model.precision_times):
+            with pytest.raises(ValueError, match=r"vectors must have shape .*, got shape \(4,\)"):
+                method([1.0, 2.0, 3.0, 4.0])
 
 
 def test_samples_of_the_wrong_shape() -> None:

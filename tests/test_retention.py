@@ -96,7 +96,7 @@ def test_contraction_rate() -> None:
     ("arguments", "message"),
     [
         ((0,), "batch_size must be an integer >= 1"),
-        ((1, "batch_mean"), "batch_size must be an integer >= 2 with baseline 'batch_mean', got 1"),
+        ((1, "batch_mean"), "batch_size must be an integer >= 2, got 1"),
         ((4, "mean"), "baseline must be None, 'batch_mean' or 'leave_one_out', got 'mean'"),
         ((4, None, 1.0), r"replay must lie in \[0, 1\), got 1.0"),
         ((4, "batch_mean", 0.5), "replay must be 0 with baseline 'batch_mean', got 0.5"),
@@ -109,7 +109,7 @@ def test_bad_input(arguments: tuple[object, ...], message: str) -> None:
 
 def test_contraction_rate_bad_input() -> None:
     target = fl.TwoModeMixture.separated(2.0)
-    with pytest.raises(ValueError, match="old_weight must lie strictly between 0 and 1"):
+    with pytest.raises(ValueError, match="start_weight must lie strictly between 0 and 1"):
         contraction_rate(target, 1.0)
     with pytest.raises(ValueError, match="points must be an integer >= 2, got 1"):
         contraction_rate(target, 0.4, points=1)
