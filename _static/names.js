@@ -34,8 +34,18 @@ const nameButton = (button) => {
   setAttribute(button, "aria-label", [ICONS[shown] ?? shown, slider].filter(Boolean).join(" "));
 };
 
+// On a built page a slider counts frames. Each frame says which values it shows, one for each slider.
+const sayValues = (explorer) => {
+  const shown = [...explorer.querySelectorAll(".fl-readout")].find((text) => text.getClientRects().length);
+  const values = shown ? [...shown.querySelectorAll("[data-fl-value]")] : [];
+  explorer.querySelectorAll("[role=slider]").forEach((handle, index) => {
+    if (values[index]) setAttribute(handle, "aria-valuetext", values[index].dataset.flValue);
+  });
+};
+
 const nameWidgets = () => {
   document.querySelectorAll(".widget-slider").forEach(nameSlider);
+  document.querySelectorAll(".fl-explorer").forEach(sayValues);
   document.querySelectorAll(".widget-play button").forEach(nameButton);
   // A stack holds only the frame that it shows.
   for (const frame of document.querySelectorAll(".widget-subarea .widget-box > .widget-html")) {
@@ -63,6 +73,6 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   };
   for (const output of document.querySelectorAll(".cell_output")) {
-    new MutationObserver(later).observe(output, { attributeFilter: ["class"], childList: true, subtree: true });
+    new MutationObserver(later).observe(output, { attributeFilter: ["class", "aria-valuetext"], childList: true, subtree: true });
   }
 });

@@ -10,7 +10,7 @@ affine in the sample,
           = \operatorname{logit} b
             + (y - \tfrac{m_o + m_n}{2})^\top \Sigma^{-1} (m_o - m_n),
 
-and everything in this package follows from that one line.
+which is why every exact value below is a one-dimensional integral.
 """
 
 from __future__ import annotations

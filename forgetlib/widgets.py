@@ -693,9 +693,9 @@ def reverse_kl_frame(
     panel.point(time, drift, "old")
 
     readout = (
-        f"With all parameters trained: old weight {number(model.old_weight, 2)} (target "
-        f"{number(old_weight, 2)}), old mean off by {off}, and {number(missed, 2)} "
-        "of the old samples credited to the new mode (solid area)."
+        f"Means fixed: old weight {number(weight, 2)} (target {number(old_weight, 2)}). "
+        f"All trained: old weight {number(model.old_weight, 2)}, old mean off by {off}, and "
+        f"{number(missed, 2)} of the old samples credited to the new mode (solid area)."
     )
     bound = (
         f"below its bound {number(paths.bound, 2)}"
@@ -705,7 +705,7 @@ def reverse_kl_frame(
     alt = (
         f"Above, model and target at separation {number(separation, 2)} and training time "
         f"{number(time, 2)}: the old part of the model has weight {number(model.old_weight, 2)}. "
-        "In the middle, the old weight against training time with fixed means: it rises or falls "
+        "In the middle, the old weight against training time with fixed means: it goes "
         f"from {number(start_weight, 2)} to the target's {number(old_weight, 2)}, and the runs of "
         f"stochastic gradient descent never fall below {number(floor, 2)}. Below, the drift of "
         f"the old mean, at most {number(float(np.abs(paths.joint.old_mean).max()), 2)}, {bound}."

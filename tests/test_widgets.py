@@ -273,7 +273,10 @@ def test_reverse_frame_shows_the_exact_flow():
     start = target.replace(old_weight=0.1, new_mean=[5.0])
     path = fl.gradient_flow(fl.ReverseKL(target), start, 5.0)
     readout = widgets.reverse_kl_frame(4.0, 5.0).readout
-    assert f"old weight {_svg.number(path.old_weight[-1], 2)} (target 0.75)" in readout
+    assert f"All trained: old weight {_svg.number(path.old_weight[-1], 2)}, old mean" in readout
+    alone = fl.gradient_flow(fl.ReverseKL(target), target.replace(old_weight=0.1), 5.0, "weight")
+    expected = f"Means fixed: old weight {_svg.number(alone.old_weight[-1], 2)} (target 0.75)"
+    assert expected in readout
     assert f"old mean off by {_svg.number(abs(path.old_mean[-1, 0]), 2)}" in readout
     missed = fl.misassignment_probability(path.model())
     assert f"and {_svg.number(missed, 2)} of the old samples" in readout

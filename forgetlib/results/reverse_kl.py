@@ -973,7 +973,7 @@ def results() -> list[Result]:
             chapter,
             "A box that training never leaves",
             r"If $\rho$, $R$ and $\kappa$ meet four explicit inequalities, then "
-            r"$|m_o - \mu_o| \le \rho$, $|m_n - \mu_n| \le R$ and $l_- \le l \le l_+$ for ever.",
+            r"$|m_o - \mu_o| \le \rho$, $|m_n - \mu_n| \le R$ and $l_- \le l \le l_+$ forever.",
             "proved",
             ("drift_box",),
             check_drift_box,
