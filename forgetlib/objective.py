@@ -191,9 +191,8 @@ class ForwardKL:
         check_mixture("target", self.target)
         object.__setattr__(self, "replay", _arguments.share("replay", self.replay))
 
-    def _sources(self, model: TwoModeMixture) -> list[tuple[float, str, _LogOdds]]:
+    def _sources(self, gram: _Gram, model: TwoModeMixture) -> list[tuple[float, str, _LogOdds]]:
         """Weight, error vector and model's log-odds of old, for each data component."""
-        gram = _Gram(model, self.target)
         gap = gram.norm("model_gap")
         logit = model.old_logit
         # under N(mu_o): E log-odds = l + |u_q|^2/2 + u_q . (m_o - mu_o); likewise under new
@@ -220,7 +219,7 @@ class ForwardKL:
         """
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
-        (_, _, old), (_, _, new) = self._sources(model)
+        (_, _, old), (_, _, new) = self._sources(gram, model)
         share = self.replay
         ours = _log_weights(model)
         gap = gram.norm("target_gap")
@@ -240,10 +239,7 @@ class ForwardKL:
                 soft = -float(softplus_mean(*model_odds))
             else:
                 data_odds = _LogOdds(float(np.log(other) - np.log(weight)) - 0.5 * gap**2, gap)
-                if data_odds == model_odds:
-                    soft = 0.0
-                else:
-                    soft = float(softplus_mean(*data_odds) - softplus_mean(*model_odds))
+                soft = float(softplus_mean(*data_odds) - softplus_mean(*model_odds))
             total += weight * (constant + soft)
         return max(0.0, float(total))
 
@@ -276,7 +272,7 @@ class ForwardKL:
         logit_slope = 0.0
         old_mean = np.zeros(model.dim)
         new_mean = np.zeros(model.dim)
-        for share, error, odds in self._sources(model):
+        for share, error, odds in self._sources(gram, model):
             if share == 0.0:
                 continue
             old_given = float(sigmoid_mean(*odds))
@@ -329,7 +325,7 @@ class ForwardKL:
         weight = model.old_weight
         old_total, new_total = 0.0, 0.0
         missing = np.zeros((1 + 2 * model.dim, 1 + 2 * model.dim))
-        for share, error, odds in self._sources(model):
+        for share, error, odds in self._sources(gram, model):
             if share == 0.0:
                 continue
             old_total += share * float(sigmoid_mean(*odds))
@@ -463,9 +459,13 @@ class ReverseKL:
             ),
         }
 
-    def _mean_log_ratios(self, gram: _Gram, model: TwoModeMixture) -> tuple[float, float]:
+    def _mean_log_ratios(
+        self,
+        gram: _Gram,
+        odds: dict[str, tuple[_LogOdds, _LogOdds]],
+        model: TwoModeMixture,
+    ) -> tuple[float, float]:
         """E[log(q / p)] under the old and under the new mode of the model."""
-        odds = self._odds(gram, model)
         ours, theirs = _log_weights(model), _log_weights(self.target)
         # log q = log(weight * density of the mode) + softplus(log-odds of the other mode)
         means = [-o.mean for o in odds["old"]] + [o.mean for o in odds["new"]]
@@ -493,7 +493,8 @@ class ReverseKL:
             If the model does not share the target's space and covariance.
         """
         check_compatible(model, self.target)
-        old, new = self._mean_log_ratios(_Gram(model, self.target), model)
+        gram = _Gram(model, self.target)
+        old, new = self._mean_log_ratios(gram, self._odds(gram, model), model)
         weight = model.old_weight
         return max(0.0, weight * old + (1.0 - weight) * new)
 
@@ -527,8 +528,8 @@ class ReverseKL:
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
         weight = model.old_weight
-        old, new = self._mean_log_ratios(gram, model)
         odds = self._odds(gram, model)
+        old, new = self._mean_log_ratios(gram, odds, model)
         # misassignment of old samples by model and target, then of new samples
         means = [-o.mean for o in odds["old"]] + [o.mean for o in odds["new"]]
         deviations = [o.deviation for o in (*odds["old"], *odds["new"])]
@@ -574,7 +575,7 @@ class ReverseKL:
             (1.0 - weight, (gap, zero), "new"),
         ):
             matrix -= share * _label_information(centres, -gap, odds[name][0], precision)
-        old, new = self._mean_log_ratios(gram, model)
+        old, new = self._mean_log_ratios(gram, odds, model)
         matrix[0, 0] += weight * (1.0 - weight) * (1.0 - 2.0 * weight) * (old - new)
         gradient = self.gradient(model)
         block_old, block_new = slice(1, 1 + dim), slice(1 + dim, 1 + 2 * dim)
