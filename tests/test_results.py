@@ -36,7 +36,7 @@ def test_every_claim_stands_in_its_chapter_with_a_proof(result: Result) -> None:
 def test_every_numbered_claim_of_a_chapter_is_in_the_ledger() -> None:
     labels = {result.label for result in LEDGER}
     for path in CHAPTERS.glob("*.md"):
-        found = re.findall(r":label: ((?:thm|prp|lem|cor)-[\w-]+)", path.read_text("utf-8"))
+        found = re.findall(r":label: ((?:thm|prp|lem|cor|cnj)-[\w-]+)", path.read_text("utf-8"))
         assert set(found) <= labels, (path.name, set(found) - labels)
 
 

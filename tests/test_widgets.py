@@ -15,6 +15,7 @@ from ipywidgets.embed import embed_data
 
 import forgetlib as fl
 from forgetlib import _svg, widgets
+from forgetlib.widgets import _explorer, _forward_kl, _reverse_kl
 
 EXPLORERS = {
     "forward_kl": (widgets.forward_kl, widgets.forward_kl_frame, [(2.0, 1.0), (4.0, 1e15)]),
@@ -23,7 +24,7 @@ EXPLORERS = {
 
 
 def draw(height, tilt=1.0):
-    canvas = widgets.Canvas(100, 50)
+    canvas = _svg.Canvas(100, 50)
     canvas.text(1, height, f"{height} and {tilt}")
     alt = f"height {height}, tilt {tilt}"
     return widgets.Frame(canvas.render(alt), alt, f"sum {height + tilt:g}")
@@ -144,7 +145,7 @@ def test_sliders_are_named_and_numbers_are_announced(monkeypatch, mode):
     [(3.0, "3"), (2.5, "2.5"), (100.0, "100"), (1e4, "10⁴"), (20.0, "20"), (3.333, "3.33")],
 )
 def test_values_are_written_without_idle_zeros(value, text):
-    assert widgets.value_text(value) == text
+    assert _explorer.value_text(value) == text
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def page(request):
 
 def test_page_is_light(page):
     frames, state = page
-    assert len(frames) == widgets.MAX_FRAMES
+    assert len(frames) == _explorer.MAX_FRAMES
     assert max(len(frame.value.encode()) for frame in frames) < 15_000
     assert len(gzip.compress(state.encode())) < 200_000
 
@@ -250,9 +251,9 @@ def test_forward_frame_shows_the_exact_flow():
 @pytest.mark.parametrize("separation", [2.0, 3.0, 4.0])
 @pytest.mark.parametrize("start_weight", [0.5, 0.9, 0.99])
 def test_forward_flow_lies_between_floor_and_ceiling(separation, start_weight):
-    paths = widgets._forward(separation, start_weight)
+    paths = _forward_kl._forward(separation, start_weight)
     t = np.geomspace(0.3, 1e15, 300)
-    floor, ceiling = widgets._forward_bounds(paths, separation, start_weight, t)
+    floor, ceiling = _forward_kl._forward_bounds(paths, separation, start_weight, t)
     weight = paths.old_weight(t)
     assert (floor <= weight * (1 + 1e-3)).all()  # interpolated between 190 exact times
     assert (weight <= ceiling * (1 + 1e-3)).all()
@@ -261,7 +262,7 @@ def test_forward_flow_lies_between_floor_and_ceiling(separation, start_weight):
 
 def test_forward_runs_follow_the_flow():
     # the means of 64 runs at 13 times; the finite step adds a bias of a few per cent
-    paths = widgets._forward(3.0, 0.9)
+    paths = _forward_kl._forward(3.0, 0.9)
     early = paths.runs.t < 100
     gap = paths.runs.mean / paths.old_weight(paths.runs.t) - 1.0
     assert np.abs(gap[early]).max() < 0.15
@@ -284,7 +285,7 @@ def test_reverse_frame_shows_the_exact_flow():
 
 @pytest.mark.parametrize("start_weight", [0.1, 0.95])
 def test_reverse_runs_stay_above_the_floor_and_follow_the_flow(start_weight):
-    paths = widgets._reverse(4.0, 0.75, start_weight)
+    paths = _reverse_kl._reverse(4.0, 0.75, start_weight)
     assert (paths.weights.low >= min(start_weight, 0.75) * (1 - 1e-12)).all()
     flow = np.interp(paths.weights.t, paths.fixed.t, paths.fixed.old_weight)
     assert np.abs(paths.weights.mean - flow).max() < 0.06  # the finite step costs some

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -42,6 +43,9 @@ class Check:
         the estimate counts violations).
     configurations : int
         How many random configurations the exact check went through.
+    typical : float
+        Median of ``left side / right side`` over all inequalities of the exact check: how
+        much of the bound is used in a typical case. Not a number if the claim has none.
     note : str
         What was varied, and the false-alarm rate of the Monte Carlo part.
     """
@@ -53,6 +57,7 @@ class Check:
     prediction: float
     stderr: float
     configurations: int
+    typical: float = math.nan
     note: str = ""
 
 
@@ -83,6 +88,8 @@ class Result:
         Public names of forgetlib that evaluate it.
     check : callable
         ``check(configurations=..., rng=...) -> Check``.
+    grid : int
+        Configurations for a thorough check, as by ``python -m forgetlib check``.
     """
 
     label: str
@@ -92,6 +99,7 @@ class Result:
     kind: Literal["proved", "formal", "observed"]
     functions: tuple[str, ...]
     check: CheckFunction
+    grid: int = 2000
 
 
 def ledger() -> list[Result]:
