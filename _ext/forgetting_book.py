@@ -3,7 +3,8 @@
 - explorers get frames made at build time, since a page has no kernel;
 - the execution cache forgets its outputs when forgetlib or the lock changes;
 - figures computed by a chapter are put into the page as SVG, so that they follow light and dark mode;
-- ids are unique in a page, and names of forgetlib may be written short;
+- ids are unique in a page, names of forgetlib may be written short, and docstrings link to theorems;
+- punctuation stays with the formula that it touches;
 - browser assets and their licences are copied from ``node_modules`` into the site;
 - the Binder button appears only where the git remote names a public repository;
 - every page of ``_toc.yml`` must exist when the build ends.
@@ -116,6 +117,72 @@ def resolve_public_name(
     return domain.resolve_xref(
         env, node["refdoc"], app.builder, node["reftype"], target, node, content
     )
+
+
+LABEL = r"(?:thm|prp|lem|cor|cnj)-[\w-]+"
+
+
+def labels_of_chapters(source: Path) -> set[str]:
+    """Labels of all numbered claims of the book."""
+    chapters = source.glob("chapters/*.md")
+    return {
+        label
+        for chapter in chapters
+        for label in re.findall(rf"^:label: ({LABEL})$", chapter.read_text("utf-8"), re.MULTILINE)
+    }
+
+
+def link_labels(text: str, known: set[str]) -> str:
+    """Turn "Label ``thm-x``" of a docstring into a link to the theorem, where the book has it."""
+
+    def link(match: re.Match[str]) -> str:
+        return f":prf:ref:`{match[1]}`" if match[1] in known else match[0]
+
+    def see(match: re.Match[str]) -> str:
+        named = re.sub(rf"``({LABEL})``", link, match[2])
+        return match[0] if named == match[2] else f"{'See' if match[1] == 'L' else 'see'} {named}"
+
+    labels = rf"\b([Ll])abels?\s+(``{LABEL}``(?:(?:,\s+|,?\s+and\s+)``{LABEL}``)*)"
+    return re.sub(labels, see, text)
+
+
+def link_docstring(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Let docstrings on the API page link to the theorems that they implement."""
+    lines[:] = link_labels("\n".join(lines), labels_of_chapters(Path(app.srcdir))).split("\n")
+
+
+def join_punctuation(document: nodes.Element) -> None:
+    """Put each formula in running text into one element with the punctuation that touches it."""
+
+    def text(parent: nodes.Element, place: int) -> str:
+        there = parent[place] if 0 <= place < len(parent) else ""
+        return there if isinstance(there, nodes.Text) else ""
+
+    for formula in list(document.findall(nodes.math)):
+        parent, place = formula.parent, formula.parent.index(formula)
+        before, after = text(parent, place - 1), text(parent, place + 1)
+        opening = re.search(r"[(\[“]*$", before)[0]
+        closing = re.match(r"[.,;:!?)\]’”…]*", after)[0]
+        if opening:
+            parent[place - 1] = nodes.Text(before.removesuffix(opening))
+        if closing:
+            parent[place + 1] = nodes.Text(after.removeprefix(closing))
+        if opening or closing:
+            unbroken = nodes.inline("", "", classes=["unbroken"])
+            parent[place] = unbroken
+            unbroken += [nodes.Text(opening), formula, nodes.Text(closing)]
+
+
+class PunctuatedMathematics(SphinxPostTransform):
+    """Keep a formula and the punctuation that touches it on one line: a browser may break between them."""
+
+    default_priority = 20
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        join_punctuation(self.document)
 
 
 # Figures
@@ -314,6 +381,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     patch_codeautolink()
     app.add_post_transform(InlineFigures)
     app.add_post_transform(UniqueIds)
+    app.add_post_transform(PunctuatedMathematics)
+    app.connect("autodoc-process-docstring", link_docstring)
     app.connect("missing-reference", resolve_public_name)
     app.connect("config-inited", name_execution_cache)
     app.connect("config-inited", name_repository)

@@ -104,6 +104,7 @@ class Plan(NamedTuple):
     constant: float  # alpha = w (A (1 + own w) - constant - shared sum(w A))
     own: float
     shared: float
+    normalized: bool  # under replay: shared is 1 / sum(w)
 
 
 # coordinates followed between records: three of the frame, two unnamed, two of fresh noise
@@ -573,7 +574,11 @@ def simulate_block(
                         a,
                         scratch,
                     )
-                    subtract = plan.constant + plan.shared * dot(weight, advantage)
+                    shared = plan.shared
+                    if plan.normalized:
+                        mass = total(weight)
+                        shared = 1.0 / mass if mass > 0.0 else 0.0
+                    subtract = plan.constant + shared * dot(weight, advantage)
                     for i in range(size):
                         scale = 1.0 + plan.own * weight[i]
                         scratch[i] = weight[i] * (advantage[i] * scale - subtract)

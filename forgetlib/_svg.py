@@ -265,20 +265,31 @@ class Axis:
 
 
 def _points(x: FloatArray, y: FloatArray, tolerance: float = 0.12) -> list[tuple[float, float]]:
-    """Polyline without the points that lie on the line through their neighbours."""
+    """Polyline without the points that lie on the line through their neighbours.
+
+    Seen from the last point kept, each point skipped allows a range of directions for the
+    line that is to pass within the tolerance of it: one pass, however straight the line.
+    A line that turns back is kept at its turn.
+    """
     points = [(round(px, 1), round(py, 1)) for px, py in zip(x.tolist(), y.tolist(), strict=True)]
     kept = points[:1]
-    anchor = 0
-    for index in range(1, len(points) - 1):
-        (ax, ay), (bx, by) = kept[-1], points[index + 1]
-        length = math.hypot(bx - ax, by - ay) or 1.0
-        # all points skipped since the last one kept must stay close to the chord
-        if any(
-            abs((bx - ax) * (ay - py) - (ax - px) * (by - ay)) > tolerance * length
-            for px, py in points[anchor + 1 : index + 1]
-        ):
-            kept.append(points[index])
-            anchor = index
+    forward, low, high, far = math.nan, -math.inf, math.inf, 0.0
+    for before, point in itertools.pairwise(points):
+        for _ in range(2):
+            dx, dy = point[0] - kept[-1][0], point[1] - kept[-1][1]
+            distance = math.hypot(dx, dy)
+            if max(distance, far) <= tolerance:
+                break
+            direction = math.atan2(dy, dx)
+            if math.isnan(forward):
+                forward = direction
+            turn = math.remainder(direction - forward, math.tau)
+            if low <= turn <= high and distance > far - tolerance:
+                half = math.asin(min(1.0, tolerance / distance))
+                low, high, far = max(low, turn - half), min(high, turn + half), max(far, distance)
+                break
+            kept.append(before)  # and look at the point again from there
+            forward, low, high, far = math.nan, -math.inf, math.inf, 0.0
     if len(points) > 1:
         kept.append(points[-1])
     return kept

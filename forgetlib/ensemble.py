@@ -43,11 +43,14 @@ Baselines ``B_i``, for the score function:
 a number                  that number                                     none
 ``"leave_one_out"``       mean of ``w_j A_j`` over the others             none
 ``"batch_mean"``          mean of ``w_j A_j`` over the batch              factor ``1 - 1/N``
+``"self_normalized"``     ``sum_j w_j A_j / sum_j w_j``                   of order ``1/N``
 ========================  ==============================================  ===============
 
-The last bias is exact without replay; with it the mean of the estimate is
+The bias of the batch mean is exact without replay; with it the mean of the estimate is
 :math:`E_q[s A] - \frac1N E_q[w s A]`. Leave-one-out without replay is the batch mean times
-``N / (N - 1)``.
+``N / (N - 1)``; the self-normalized mean without replay is the batch mean.
+Under replay the batch mean and leave-one-out can move a starved batch the wrong way; no
+baseline and the self-normalized mean cannot (label ``prp-starved-batch``).
 """
 
 from __future__ import annotations
@@ -75,8 +78,9 @@ __all__ = ["Ensemble", "simulate"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Estimator = Literal["score", "pathwise"]
-Baseline = float | Literal["batch_mean", "leave_one_out"] | None
+Baseline = float | Literal["batch_mean", "leave_one_out", "self_normalized"] | None
 
+_BATCH_BASELINES = ("batch_mean", "leave_one_out", "self_normalized")
 _BLOCK = 16  # replicates that share one random stream; part of the definition of a result
 _SMALL_DIM = 5  # up to here nothing is gained by leaving directions unnamed
 
@@ -159,12 +163,12 @@ def _baseline(
             )
     if baseline is None:
         return 0.0, 0.0, 0.0
-    if isinstance(baseline, str) and baseline in ("batch_mean", "leave_one_out"):
+    if isinstance(baseline, str) and baseline in _BATCH_BASELINES:
         if batch_size < 2:
             raise ValueError(
                 f"batch_size must be an integer >= 2 for baseline {baseline!r}, got {batch_size}"
             )
-        if baseline == "batch_mean":
+        if baseline != "leave_one_out":
             return 0.0, 0.0, 1.0 / batch_size
         return 0.0, 1.0 / (batch_size - 1), 1.0 / (batch_size - 1)
     try:
@@ -173,8 +177,7 @@ def _baseline(
         constant = math.nan
     if not math.isfinite(constant):
         raise ValueError(
-            "baseline must be None, 'batch_mean', 'leave_one_out' or a finite number, "
-            f"got {baseline!r}"
+            f"baseline must be None, one of {_BATCH_BASELINES} or a finite number, got {baseline!r}"
         )
     return constant, 0.0, 0.0
 
@@ -278,7 +281,7 @@ def simulate(
         Seed; a generator gives one; None draws fresh entropy.
     estimator : {"score", "pathwise"}
         Gradient estimator of reverse KL, see :mod:`forgetlib.ensemble`.
-    baseline : None, "batch_mean", "leave_one_out" or float
+    baseline : None, "batch_mean", "leave_one_out", "self_normalized" or float
         What the score function subtracts from ``log(q / p)`` (reverse KL).
     workers : int or None
         Threads; None takes one per available core. Results do not depend on it.
@@ -384,6 +387,7 @@ def _simulate(
         constant=constant,
         own=own,
         shared=shared,
+        normalized=settings["baseline"] == "self_normalized",
     )
 
     def whiten(vector: FloatArray) -> FloatArray:

@@ -404,16 +404,24 @@ def log_forgetting_time(separation: float, start_logit: float, logit: ArrayLike)
     return np.asarray(answer[np.searchsorted(-flat, -logits)])
 
 
-def forgetting_time(separation: float, start_weight: float, old_weight: float) -> float:
-    """Time that forward KL on new data takes from one old weight down to another.
+def forgetting_time(
+    separation: float, start_weight: float, old_weight: float, replay: float = 0.0
+) -> float:
+    r"""Time that forward KL takes from one old weight to another.
+
+    .. math:: t = \int \frac{dl}{(b - \lambda)\, \rho(b)}, \qquad \rho(b) = b (1 - b)\, I(b),
+
+    on data with a share :math:`\lambda` of old samples, at correct and fixed means.
 
     Parameters
     ----------
     separation : float
         Distance ``D > 0`` between the modes; infinity means no overlap.
     start_weight, old_weight : float
-        Old weight at time 0 and old weight to be reached, ``0 < old_weight <
-        start_weight < 1``.
+        Old weight at time 0 and old weight to be reached, in (0, 1): the second lies
+        strictly between the first and ``replay``.
+    replay : float
+        Share of old samples, in [0, 1). The default, 0, is training on new data only.
 
     Returns
     -------
@@ -424,24 +432,46 @@ def forgetting_time(separation: float, start_weight: float, old_weight: float) -
     Raises
     ------
     ValueError
-        If the weights are not ordered inside (0, 1), or the separation is not positive.
+        If an argument is outside its range, or the flow never reaches ``old_weight``.
+
+    Notes
+    -----
+    Labels ``thm-mass-forgetting`` and, with replay, ``thm-data-mixing``.
 
     Examples
     --------
     >>> import forgetlib as fl
     >>> round(fl.forgetting_time(4.0, 0.9, 0.01), 1)
     126.9
+    >>> round(fl.forgetting_time(4.0, 0.9, 0.3, replay=0.25), 2)
+    12.83
     """
-    _arguments.weight("start_weight", start_weight)
+    start_weight = _arguments.weight("start_weight", start_weight)
     old_weight = _arguments.weight("old_weight", old_weight)
-    if not old_weight < start_weight:
+    replay = _arguments.share("replay", replay)
+    if not (replay < old_weight < start_weight or start_weight < old_weight < replay):
+        rest = f"replay {replay!r}" if replay else "0"
         raise ValueError(
-            f"old_weight must lie strictly between 0 and start_weight {start_weight!r}, "
+            f"old_weight must lie strictly between {rest} and start_weight {start_weight!r}, "
             f"got {old_weight!r}"
         )
     start, end = (float(np.log(w) - np.log1p(-w)) for w in (start_weight, old_weight))
-    with np.errstate(over="ignore"):
-        return float(np.exp(log_forgetting_time(separation, start, end)))
+    if replay == 0.0:
+        with np.errstate(over="ignore"):
+            return float(np.exp(log_forgetting_time(separation, start, end)))
+    # in the log of the distance from the share the integrand is smooth up to the share
+    goal = float(np.log(replay) - np.log1p(-replay))
+    side = 1.0 if start > goal else -1.0
+    first, last = np.log(side * (end - goal)), np.log(side * (start - goal))
+    edges = np.linspace(first, last, int(np.ceil(2.0 * (last - first))) + 1)
+    half = 0.5 * (edges[1] - edges[0])
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    offset = side * np.exp(0.5 * (edges[:-1] + edges[1:])[:, None] + half * nodes)
+    # b - replay = b (1 - replay) (1 - exp(-offset)); the slope without replay is b rho(b)
+    brake = (1.0 - replay) * -np.expm1(-offset)
+    slope = np.exp(log_weight_slope(separation, goal + offset))
+    with np.errstate(over="ignore", divide="ignore"):
+        return float(half * np.sum(weights * offset / (brake * slope)))
 
 
 _GRID_STEP = 0.004  # of the quadrature in asinh(y); the trapezoid rule needs no finer

@@ -14,6 +14,7 @@ whatsoever moves the logit toward ``logit a`` (label ``thm-sure-retention``).
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -26,25 +27,25 @@ from forgetlib.overlap import misassignment_probability
 
 __all__ = ["contraction_rate", "safe_learning_rate"]
 
-Baseline = Literal["batch_mean", "leave_one_out"] | None
+Baseline = Literal["batch_mean", "leave_one_out", "self_normalized"] | None
 
 
 def safe_learning_rate(batch_size: int, baseline: Baseline = None, replay: float = 0.0) -> float:
     r"""Largest step for which no batch can carry the weight past its target.
 
     ``1 - replay`` without a baseline, ``4`` with the batch mean, ``4 (N - 1) / N`` with
-    the leave-one-out mean. Up to twice this step the distance to the target still cannot
-    grow.
+    the leave-one-out mean, ``(1 + sqrt(1 - replay))**2`` with the self-normalized mean. Up
+    to twice this step the distance to the target still cannot grow.
 
     Parameters
     ----------
     batch_size : int
         Samples per batch ``N``: at least 1, and at least 2 with a baseline.
-    baseline : {None, "batch_mean", "leave_one_out"}
+    baseline : {None, "batch_mean", "leave_one_out", "self_normalized"}
         What is subtracted from ``log(q / p)``. A constant other than 0 has no safe step.
     replay : float
-        Share of old samples in a batch, in [0, 1), with importance weights. The theorem
-        covers replay without a baseline only.
+        Share of old samples in a batch, in [0, 1), with importance weights. Under replay the
+        batch mean and the leave-one-out mean have no safe step.
 
     Returns
     -------
@@ -55,11 +56,11 @@ def safe_learning_rate(batch_size: int, baseline: Baseline = None, replay: float
     ------
     ValueError
         If the batch is too small, the baseline unknown, the replay outside [0, 1), or
-        replay is combined with a baseline.
+        replay is combined with a baseline that has no safe step then.
 
     Notes
     -----
-    Label ``thm-sure-retention``.
+    Label ``thm-sure-retention``; label ``prp-starved-batch`` for baselines under replay.
 
     Examples
     --------
@@ -69,15 +70,18 @@ def safe_learning_rate(batch_size: int, baseline: Baseline = None, replay: float
     """
     if isinstance(baseline, int | float) and baseline == 0.0:
         baseline = None  # the same thing
-    if baseline not in (None, "batch_mean", "leave_one_out"):
+    if baseline not in (None, "batch_mean", "leave_one_out", "self_normalized"):
         raise ValueError(
-            f"baseline must be None, 'batch_mean' or 'leave_one_out', got {baseline!r}"
+            "baseline must be None, 'batch_mean', 'leave_one_out' or 'self_normalized', "
+            f"got {baseline!r}"
         )
     least = 1 if baseline is None else 2
     batch_size = _arguments.integer("batch_size", batch_size, least)
     replay = _arguments.share("replay", replay)
     if baseline is None:
         return 1.0 - replay
+    if baseline == "self_normalized":
+        return (1.0 + math.sqrt(1.0 - replay)) ** 2
     if replay > 0.0:
         raise ValueError(f"replay must be 0 with baseline {baseline!r}, got {replay!r}")
     return 4.0 if baseline == "batch_mean" else 4.0 * (batch_size - 1) / batch_size

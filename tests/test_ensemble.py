@@ -24,7 +24,7 @@ from scipy.special import expit, logit
 
 import forgetlib as fl
 from forgetlib import ensemble as module
-from forgetlib.ensemble import _simulate
+from forgetlib.ensemble import _BATCH_BASELINES, _simulate
 
 FloatArray = np.ndarray
 TRAIN = ("weight", "old_mean", "new_mean")
@@ -107,6 +107,8 @@ def plain_estimates(
             subtract = weighted.mean(axis=1, keepdims=True)
         elif baseline == "leave_one_out":
             subtract = (weighted.sum(axis=1, keepdims=True) - weighted) / (batch - 1)
+        elif baseline == "self_normalized":
+            subtract = weighted.sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
         else:
             subtract = 0.0 if baseline is None else baseline
         alpha = weight * (advantage - subtract)
@@ -150,10 +152,11 @@ ESTIMATORS = [
     (fl.ReverseKL, 0.3, "score", 0.4),
     (fl.ReverseKL, 0.3, "score", "batch_mean"),
     (fl.ReverseKL, 0.3, "score", "leave_one_out"),
+    (fl.ReverseKL, 0.3, "score", "self_normalized"),
     (fl.ReverseKL, 0.0, "pathwise", None),
     (fl.ReverseKL, 0.3, "pathwise", "leave_one_out"),
 ]
-UNBIASED = [case for case in ESTIMATORS if case[3] != "batch_mean"]
+UNBIASED = [case for case in ESTIMATORS if case[3] not in ("batch_mean", "self_normalized")]
 SPACES = [(1, False), (2, False), (3, True), (5, False), (9, False), (9, True)]
 
 
@@ -491,7 +494,14 @@ def test_drift_of_one_step_is_not_gated_by_overlap() -> None:
 
 @pytest.mark.parametrize(
     ("baseline", "replay", "rate"),
-    [(None, 0.0, 1.0), ("batch_mean", 0.0, 4.0), ("leave_one_out", 0.0, 3.0), (None, 0.2, 0.8)],
+    [
+        (None, 0.0, 1.0),
+        ("batch_mean", 0.0, 4.0),
+        ("leave_one_out", 0.0, 3.0),
+        (None, 0.2, 0.8),
+        ("self_normalized", 0.0, 4.0),
+        ("self_normalized", 0.36, 3.24),
+    ],
 )
 def test_retention_is_sure(baseline: Any, replay: float, rate: float) -> None:
     """On every path the logit moves towards the target's and never crosses it."""
@@ -794,7 +804,7 @@ NOT_RATES = st.one_of(
 )
 NOT_NAMES = st.text(max_size=12).filter(lambda text: text not in {"score", "pathwise"})
 NOT_BASELINES = st.one_of(
-    st.text(max_size=12).filter(lambda text: text not in {"batch_mean", "leave_one_out"}),
+    st.text(max_size=12).filter(lambda text: text not in _BATCH_BASELINES),
     st.sampled_from([np.nan, np.inf, [1.0, 2.0], True, object()]),
 )
 NOT_TRAIN = st.one_of(

@@ -42,10 +42,17 @@ FLOORS = [
     "logistic_normal",
     "mixture",
     "overlap",
+    "rare_event",
     "objective",
     "flow",
+    "geometry",
     "drift",
     "retention",
+    "plateau",
+    "batch_noise",
+    "toy",
+    "data_mixing",
+    "replay",
 ]
 FLOORS += ["_kernels", "ensemble", "results", "_svg", "plot", "widgets"]
 

@@ -6,6 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from oracle import mean, misassignment, sigmoid
+from scipy.stats import norm
 
 import forgetlib as fl
 from forgetlib.overlap import log_weight_slope
@@ -57,6 +58,60 @@ def test_bound_holds_and_is_sharp() -> None:
 def test_bhattacharyya_coefficient() -> None:
     model = fl.TwoModeMixture(0.2, [0.0, 0.0], [1.0, 2.0], [[4.0, 0.0], [0.0, 1.0]])
     assert fl.bhattacharyya_coefficient(model) == pytest.approx(np.exp(-(0.25 + 4) / 8), rel=1e-14)
+
+
+def test_total_variation() -> None:
+    for separation in (0.0, 0.01, 1.0, 5.0):
+        model = fl.TwoModeMixture.separated(separation, dim=3)
+        assert fl.total_variation(model) == pytest.approx(2 * norm.cdf(separation / 2) - 1)
+
+
+def test_boundary_is_where_both_modes_are_equally_likely() -> None:
+    model = fl.TwoModeMixture(0.2, [0.0, 1.0], [1.0, 3.0], [[4.0, 0.5], [0.5, 1.0]])
+    place = fl.boundary_position(model)
+    assert fl.boundary_position(model, "new") == pytest.approx(1 - place)
+    point = model.old_mean + place * (model.new_mean - model.old_mean)
+    assert float(model.responsibility(point)) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="two distinct means, got separation 0"):
+        fl.boundary_position(model.replace(new_mean=model.old_mean))
+
+
+@pytest.mark.parametrize("separation", [0.0, *SEPARATIONS])
+@pytest.mark.parametrize("weight", [*WEIGHTS, 1e-3, 0.5])
+def test_interval_holds_the_probability(separation: float, weight: float) -> None:
+    model = fl.TwoModeMixture.separated(separation, old_weight=weight)
+    for side in ("old", "new"):
+        low, high = fl.misassignment_interval(model, side)
+        value = fl.misassignment_probability(model, side)
+        assert low <= value * (1 + 1e-12)
+        assert value <= high * (1 + 1e-12)
+        assert high <= fl.misassignment_bound(model, side)
+
+
+def test_interval_is_narrow_wherever_the_boundary_is_between_the_means() -> None:
+    for place in (0.3, 0.5, 0.6):
+        model = fl.TwoModeMixture.separated(7.0, old_weight=1 / (1 + np.exp((0.5 - place) * 49)))
+        low, high = fl.misassignment_interval(model)
+        assert low > 0.6 * high
+    far = fl.TwoModeMixture.separated(40.0, old_weight=1e-200)
+    low, high = fl.misassignment_interval(far)
+    assert low > 0.97 * high
+
+
+@pytest.mark.parametrize("separation", [1e-3, 0.5, 2.0, 7.0])
+@pytest.mark.parametrize("weight", [1e-9, 0.3, 0.999])
+def test_weight_information_is_the_integral(separation: float, weight: float) -> None:
+    b, d = mp.mpf(weight), mp.mpf(separation)
+
+    def integrand(y: mp.mpf) -> mp.mpf:
+        old, new = mp.npdf(y), mp.npdf(y, d)
+        return (old - new) ** 2 / (b * old + (1 - b) * new)
+
+    with mp.workdps(20):
+        exact = mp.quad(integrand, [-30, -9, -6, -3, 0, d / 2, d, d + 3, d + 6, d + 9, d + 30])
+    model = fl.TwoModeMixture.separated(separation, old_weight=weight)
+    assert fl.weight_information(model) == pytest.approx(float(exact), rel=1e-9)
+    assert fl.weight_information(fl.TwoModeMixture.separated(0.0)) == 0.0
 
 
 @pytest.mark.parametrize("separation", [0.05, 0.5, 0.99, 1.0, 2.5, 6.0])

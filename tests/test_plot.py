@@ -318,3 +318,20 @@ def test_import_forgetlib_does_not_import_matplotlib_or_widgets():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_curves_lose_points_but_not_their_shape() -> None:
+    rng = np.random.default_rng(3)
+    for roughness in (0.0, 0.01, 3.0):
+        x = np.sort(rng.uniform(0.0, 300.0, 400))
+        y = 100.0 + 60.0 * np.sin(x / 40.0) + roughness * rng.standard_normal(400)
+        kept = np.array(_svg._points(x, y))
+        assert tuple(kept[0]) == (round(x[0], 1), round(y[0], 1))
+        assert tuple(kept[-1]) == (round(x[-1], 1), round(y[-1], 1))
+        start, along = kept[:-1], np.diff(kept, axis=0)
+        for point in np.column_stack([x, y]):
+            share = np.sum((point - start) * along, axis=1) / np.sum(along**2, axis=1)
+            nearest = start + np.clip(share, 0.0, 1.0)[:, None] * along
+            assert np.hypot(*(point - nearest).T).min() < 0.3
+    straight = _svg._points(np.linspace(0.0, 300.0, 20_000), np.full(20_000, 5.0))
+    assert straight == [(0.0, 5.0), (300.0, 5.0)]

@@ -35,7 +35,7 @@ def test_check_passes(result: Result) -> None:
     assert check.value <= check.bound
     assert check.stderr > 0
     # sharp enough that an error of one per cent could not hide in the Monte Carlo noise
-    assert check.stderr < 0.0025 * abs(check.prediction)
+    assert check.stderr < 0.0022 * abs(check.prediction)
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
@@ -134,12 +134,9 @@ def test_a_tighter_sandwich_is_noticed(
 
 
 def test_every_formula_is_mutated() -> None:
-    start = inspect.getsource(forward_kl).index("# ---- the formulas")
-    end = inspect.getsource(forward_kl).index("# ---- pairs of densities")
-    source = inspect.getsource(forward_kl)[start:end]
-    formulas = {
-        line[4 : line.index("(")] for line in source.splitlines() if line.startswith("def ")
-    }
+    source = inspect.getsource(forward_kl)
+    part = source[source.index("# ---- the formulas") : source.index("# ---- checks")]
+    formulas = {line[4 : line.index("(")] for line in part.splitlines() if line.startswith("def ")}
     assert formulas == {name for name, _, _ in MUTATIONS} | {
         "_cubic_clock",
         "_log_sandwich",

@@ -15,7 +15,7 @@ def _gap(run: fl.Ensemble, target: fl.TwoModeMixture) -> np.ndarray:
     return np.asarray(run.old_logit - target.old_logit)
 
 
-@pytest.mark.parametrize("baseline", [None, "batch_mean", "leave_one_out"])
+@pytest.mark.parametrize("baseline", [None, "batch_mean", "leave_one_out", "self_normalized"])
 @pytest.mark.parametrize(
     ("separation", "b0", "a", "dim"), [(0.5, 0.01, 0.7, 1), (3.0, 0.98, 0.4, 7)]
 )
@@ -97,7 +97,10 @@ def test_contraction_rate() -> None:
     [
         ((0,), "batch_size must be an integer >= 1"),
         ((1, "batch_mean"), "batch_size must be an integer >= 2, got 1"),
-        ((4, "mean"), "baseline must be None, 'batch_mean' or 'leave_one_out', got 'mean'"),
+        (
+            (4, "mean"),
+            "baseline must be None, 'batch_mean', 'leave_one_out' or 'self_normalized', got 'mean'",
+        ),
         ((4, None, 1.0), r"replay must lie in \[0, 1\), got 1.0"),
         ((4, "batch_mean", 0.5), "replay must be 0 with baseline 'batch_mean', got 0.5"),
     ],

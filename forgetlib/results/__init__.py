@@ -18,7 +18,17 @@ import numpy as np
 
 __all__ = ["Check", "Result", "ledger"]
 
-_CHAPTERS = ("forward_kl", "reverse_kl")
+_CHAPTERS = (
+    "abstraction",
+    "overlap",
+    "forward_kl",
+    "reverse_kl",
+    "local_geometry",
+    "plateau",
+    "finite_batch",
+    "replay_forward_kl",
+    "replay_reverse_kl",
+)
 
 Rng = int | np.random.Generator | None
 
@@ -33,10 +43,10 @@ class Check:
         Whether both checks passed.
     value : float
         Exact check: the worst case seen, either ``left side / right side`` of an
-        inequality (so 1 is the limit and the distance from 1 is the slack) or the
-        relative error of an identity.
+        inequality (so the distance from 1 is the slack) or the error of an identity in
+        units of its tolerance.
     bound : float
-        What ``value`` may be at most.
+        What ``value`` may be at most: 1, up to rounding.
     estimate, prediction, stderr : float
         Monte Carlo check: what the simulation gave, what the theory says, and the
         standard error of their difference (0 for a claim about every sample path, where
@@ -47,7 +57,7 @@ class Check:
         Median of ``left side / right side`` over all inequalities of the exact check: how
         much of the bound is used in a typical case. Not a number if the claim has none.
     note : str
-        What was varied, and the false-alarm rate of the Monte Carlo part.
+        What was varied and what was simulated; mathematics in LaTeX between dollar signs.
     """
 
     holds: bool
@@ -112,8 +122,9 @@ def ledger() -> list[Result]:
     Examples
     --------
     >>> import forgetlib as fl
-    >>> fl.results.ledger()[0].label
-    'thm-mass-forgetting'
+    >>> claims = {result.label: result for result in fl.results.ledger()}
+    >>> claims["prp-forgetting-tail"].check().holds
+    True
     """
     entries: list[Result] = []
     for chapter in _CHAPTERS:

@@ -12,12 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from forgetlib.results import Check, Rng
 
-__all__ = ["FALSE_ALARM", "Cases", "mean_and_error", "watching"]
+__all__ = ["SIGMAS", "Cases", "mean_and_error", "watching"]
 
 FloatArray = NDArray[np.float64]
 
-SIGMAS = 4.5
-FALSE_ALARM = "false-alarm rate of the Monte Carlo part 7e-6"
+SIGMAS = 4.5  # a false alarm has probability 7e-6
 ROUNDING = 1e-9  # by how much a bound that is attained may seem to be broken
 
 Watcher = Callable[[int], None]
@@ -87,8 +86,9 @@ class Cases:
     def conclude(self, estimate: float, prediction: float, stderr: float, note: str) -> Check:
         """Put the exact part and a Monte Carlo estimate together.
 
-        A ``stderr`` of 0 belongs to a claim about every path: then the estimate must be
-        the prediction.
+        The estimate may lie 4.5 standard errors from the prediction, which chance alone
+        exceeds in 7 of a million checks. A ``stderr`` of 0 belongs to a claim about every
+        path: then the estimate must be the prediction.
         """
         bound = 1.0 + ROUNDING
         agrees = abs(estimate - prediction) <= SIGMAS * stderr
@@ -101,7 +101,7 @@ class Cases:
             stderr=stderr,
             configurations=self.count,
             typical=float(np.median(self._ratios)) if self._ratios else math.nan,
-            note=note if stderr == 0 else f"{note}; {FALSE_ALARM}",
+            note=note,
         )
 
 

@@ -1,13 +1,10 @@
 r"""Checks of the chapter on forward KL: mass forgetting.
 
 Setting: both components correct and fixed, data from the new mode only, and the log-odds
-:math:`l` of the old weight :math:`b` follow :math:`l' = -L'(l)` with
-:math:`L = KL(f_n \| q_b)`; only the last two claims move the means. Each printed formula
-is one small function below, so that a test can break it and see the check fail. The flow
-between any two densities is :class:`forgetlib.WeightFlow`.
-
-Every Monte Carlo part accepts an estimate within 4.5 standard errors of the prediction:
-a false alarm has probability 7e-6, and with the default seed none happens.
+:math:`l` of the old weight :math:`b` follow :math:`\dot l = -dL/dl` with
+:math:`L = \mathrm{KL}(f_n \| q_b)`; only the last two claims move the means. Each printed
+formula is one small function below, so that a test can break it and see the check fail.
+The flow between any two densities is :class:`forgetlib.WeightFlow`.
 """
 
 from __future__ import annotations
@@ -29,13 +26,11 @@ from forgetlib.overlap import (
     misassignment_probability,
 )
 from forgetlib.results import Check, Result, Rng
+from forgetlib.results._cases import SIGMAS, Cases, mean_and_error
 
 __all__ = ["results"]
 
 FloatArray = NDArray[np.float64]
-
-_SIGMAS = 4.5
-_FALSE_ALARM = "false-alarm rate of the Monte Carlo part 7e-6"
 
 
 # ---- the formulas, as printed ---------------------------------------------------------
@@ -78,7 +73,7 @@ def _total_variation(separation: float) -> float:
 
 
 def _cubic_clock(old_weight: float) -> float:
-    """The function Psi with Psi' = -1 / (b^3 (1 - b)^2)."""
+    """The function Psi whose derivative is -1 / (b^3 (1 - b)^2)."""
     b = old_weight
     return float(0.5 / b**2 + 2.0 / b - 1.0 / (1.0 - b) - 3.0 * logit(b))
 
@@ -159,49 +154,41 @@ def _lyapunov_slope(mean_r: float, variance_r: float, old: FloatArray, new: Floa
     return float(-(centroid @ centroid) - variance_r * ((new - old) @ (new - old)))
 
 
-# ---- pairs of densities --------------------------------------------------------------
+# ---- checks ---------------------------------------------------------------------------
 
 
-def _pairs() -> dict[str, tuple[LogDensity, LogDensity]]:
-    """Pairs of densities (old, new) of very different kinds."""
+def _random_pair(kind: int, generator: np.random.Generator) -> tuple[LogDensity, LogDensity]:
+    """Two random densities (old, new); of the kinds 0 and 1, chi-square is moderate."""
+    distance, scale = generator.uniform(0.5, 2.0), generator.uniform(1.0, 1.2)
+    freedom = generator.uniform(3.0, 6.0)
+
+    def old(y: FloatArray) -> FloatArray:
+        return np.asarray(norm.logpdf(y))
+
+    def new(y: FloatArray) -> FloatArray:
+        return np.asarray(norm.logpdf(y, distance, scale))
+
+    def heavy(y: FloatArray) -> FloatArray:
+        return np.asarray(student_t.logpdf(y, freedom))
+
+    def heavy_new(y: FloatArray) -> FloatArray:
+        return np.asarray(student_t.logpdf(y - distance, freedom))
 
     def two_bumps(y: FloatArray) -> FloatArray:
-        return np.asarray(
-            np.logaddexp(norm.logpdf(y, 2.0, 0.5), norm.logpdf(y, 4.0, 1.0)) - np.log(2.0)
-        )
+        bumps = norm.logpdf(y, distance, 0.5), norm.logpdf(y, distance + 2.0, scale)
+        return np.asarray(np.logaddexp(*bumps) - np.log(2.0))
 
-    return {
-        "Gaussian, D = 1": (lambda y: norm.logpdf(y), lambda y: norm.logpdf(y, 1.0)),
-        "Gaussian, D = 2": (lambda y: norm.logpdf(y), lambda y: norm.logpdf(y, 2.0)),
-        "unequal variance": (
-            lambda y: norm.logpdf(y, 0.0, 0.8),
-            lambda y: norm.logpdf(y, 2.0, 1.0),
-        ),
-        "heavy-tailed old mode": (
-            lambda y: student_t.logpdf(y, 3.0),
-            lambda y: norm.logpdf(y, 3.0),
-        ),
-        "Student t, both": (
-            lambda y: student_t.logpdf(y, 4.0),
-            lambda y: student_t.logpdf(y - 3.0, 4.0),
-        ),
-        "two bumps of new data": (lambda y: norm.logpdf(y), two_bumps),
-    }
-
-
-_FINITE = ("Gaussian, D = 1", "Gaussian, D = 2", "unequal variance", "Student t, both")
+    return ((old, new), (heavy, heavy_new), (heavy, new), (old, two_bumps))[kind]
 
 
 def _square_hellinger(log_old: LogDensity, log_new: LogDensity, b: FloatArray) -> FloatArray:
     """Square of the Hellinger distance of f_n and q_b, by the trapezoid rule in asinh(y)."""
-    z, step = np.linspace(-14.0, 14.0, 7001, retstep=True)
+    z, step = np.linspace(-14.0, 14.0, 3501, retstep=True)
     y = np.sinh(z)
-    log_q = np.logaddexp(np.log(b)[:, None] + log_old(y), np.log1p(-b)[:, None] + log_new(y))
-    gap = (np.exp(0.5 * log_q) - np.exp(0.5 * log_new(y))) ** 2
+    old, new = log_old(y), log_new(y)
+    log_q = np.logaddexp(np.log(b)[:, None] + old, np.log1p(-b)[:, None] + new)
+    gap = (np.exp(0.5 * log_q) - np.exp(0.5 * new)) ** 2
     return np.asarray(step * (gap * np.cosh(z)).sum(axis=1))
-
-
-# ---- random configurations ------------------------------------------------------------
 
 
 def _covariance(dim: int, generator: np.random.Generator) -> FloatArray:
@@ -222,23 +209,12 @@ def _random_model(generator: np.random.Generator, low: float, high: float) -> Tw
     return model.replace(new_mean=old + scale * direction)
 
 
-def _agrees(estimate: float, prediction: float, stderr: float) -> bool:
-    return abs(estimate - prediction) <= _SIGMAS * stderr
-
-
-def _mean(sample: FloatArray) -> tuple[float, float]:
-    return float(sample.mean()), float(sample.std(ddof=1) / np.sqrt(sample.size))
-
-
 def _new_samples(model: TwoModeMixture, size: int, generator: np.random.Generator) -> FloatArray:
     noise = model.unwhiten(generator.standard_normal((size, model.dim)))
     return np.asarray(model.new_mean + noise)
 
 
-# ---- the checks -----------------------------------------------------------------------
-
-
-def check_mass_forgetting(configurations: int = 60, rng: Rng = 1) -> Check:
+def check_mass_forgetting(configurations: int = 40, rng: Rng = 1) -> Check:
     """Slope of the loss in the logit, three ways, and by Monte Carlo.
 
     Parameters
@@ -251,43 +227,38 @@ def check_mass_forgetting(configurations: int = 60, rng: Rng = 1) -> Check:
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
-    worst, inside = 0.0, True
-    for _ in range(configurations):
+    cases = Cases(configurations, rng)
+    for generator in cases:
         model = _random_model(generator, 0.3, 7.0)
         b, separation = model.old_weight, model.separation
         slope = ForwardKL(model).gradient(model).logit
-        by_information = b**2 * (1.0 - b) * _information(b, separation)
-        worst = max(worst, abs(by_information / slope - 1.0))
+        cases.equal(b**2 * (1.0 - b) * _information(b, separation), slope, 1e-8)
         epsilon = misassignment_probability(model)
         if epsilon < 0.9 * (1.0 - b):  # else the difference cancels
-            by_misassignment = b * (1.0 - epsilon / (1.0 - b))
-            worst = max(worst, abs(by_misassignment / slope - 1.0))
-        inside = inside and 0.0 < slope < b
+            cases.equal(b * (1.0 - epsilon / (1.0 - b)), slope, 1e-8)
+        cases.must(slope > 0.0)
+        cases.at_most(slope, b)
     model = TwoModeMixture.separated(1.5, old_weight=0.999)
-    path = gradient_flow(ForwardKL(model), model, [0.0, 1.0, 1e2, 1e4, 1e6], train="weight")
+    times = [0.0, 1.0, 1e2, 1e4, 1e6]
+    path = gradient_flow(ForwardKL(model), model, times, train="weight", rtol=1e-6)
     loss = np.array([ForwardKL(model).value(path.model(record)) for record in range(5)])
-    inside = inside and bool((np.diff(path.old_weight) < 0.0).all() and path.old_weight[-1] < 1e-3)
-    inside = inside and bool((np.diff(loss) < 0.0).all() and 0.0 < loss[-1] < 1e-5)
-    model = TwoModeMixture.separated(1.5, old_weight=0.6, dim=3)
-    samples = _new_samples(model, 400_000, generator)
-    estimate, stderr = _mean(model.old_weight - model.responsibility(samples))
-    prediction = 0.6**2 * 0.4 * _information(0.6, 1.5)
-    return Check(
-        holds=inside and worst <= 1e-8 and _agrees(estimate, prediction, stderr),
-        value=worst,
-        bound=1e-8,
-        estimate=estimate,
-        prediction=prediction,
-        stderr=stderr,
-        configurations=configurations,
-        note="relative error of dL/dl; weight, separation, dimension and covariance varied; the "
-        "slope lies in (0, b), and loss and weight fall to 0 along a flow to time 1e6; "
-        + _FALSE_ALARM,
+    cases.must((np.diff(path.old_weight) < 0.0).all() and path.old_weight[-1] < 1e-3)
+    cases.must((np.diff(loss) < 0.0).all() and 0.0 < loss[-1] < 1e-5)
+
+    model = TwoModeMixture.separated(1.5, old_weight=0.6, dim=2)
+    samples = _new_samples(model, 400_000, cases.generator)
+    estimate, stderr = mean_and_error(model.old_weight - model.responsibility(samples))
+    return cases.conclude(
+        estimate,
+        0.6**2 * 0.4 * _information(0.6, 1.5),
+        stderr,
+        "three forms of $dL/dl$ (to $10^{-8}$) and $dL/dl < b$; weight, separation, dimension "
+        "and covariance varied; loss and weight fall to 0 along a flow to time $10^6$; Monte "
+        "Carlo: $b - E_n[r]$ from new samples",
     )
 
 
-def check_forgetting_bounds(configurations: int = 40, rng: Rng = 2) -> Check:
+def check_forgetting_bounds(configurations: int = 30, rng: Rng = 2) -> Check:
     """The clock, and every inequality between the exact flow and its elementary bounds.
 
     Parameters
@@ -300,72 +271,65 @@ def check_forgetting_bounds(configurations: int = 40, rng: Rng = 2) -> Check:
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
-    ratios: list[float] = []
-    exact = True
-    for index in range(configurations):
+    cases = Cases(configurations, rng)
+    for index, generator in enumerate(cases):
         # every second separation is large, where the bounds are nearly attained
         separation = generator.uniform(0.5, 5.0) if index % 2 else generator.uniform(12.0, 16.0)
         start, end = np.sort(generator.uniform(-7.0, 7.0, 2))[::-1]
         b0, b = float(expit(start)), float(expit(end))
         time = float(np.exp(log_forgetting_time(separation, start, end)))
         separated = _separated_time(b0, b)
-        ratios += [separated / time, _separated_weight(b0, time) / b]
+        cases.at_most(separated, time)
+        cases.at_most(_separated_weight(b0, time), b)
         deficit = max(_clock_deficit(b0, separation), _clock_deficit(b, separation))
         if deficit < 1.0:
-            ratios.append((1.0 - deficit) * time / separated)
+            cases.at_most((1.0 - deficit) * time, separated)
         rate = 4.0 * _total_variation(separation) ** 2
-        ratios.append(rate * time / (_cubic_clock(b) - _cubic_clock(b0)))
-        crude = (b0**-2 + 2.0 * rate * (1.0 - b0) ** 2 * time) ** -0.5
-        ratios.append(b / crude)
-    for separation in (0.5, 1.0, 2.0, 3.0):
-        for new_weight in (0.1, 1e-3, 1e-6, 1e-10):
-            start = float(-logit(new_weight))
-            time = float(np.exp(log_forgetting_time(separation, start, 0.0)))
-            ratios.append(_plateau_time(new_weight, separation) / time)
-            if new_weight == 1e-10 and separation <= 2.0:  # where the limit is reached
-                exact = exact and ratios[-1] >= 0.999
+        cases.at_most(rate * time, _cubic_clock(b) - _cubic_clock(b0))
+        cases.at_most(b, (b0**-2 + 2.0 * rate * (1.0 - b0) ** 2 * time) ** -0.5)
+        new_weight = float(10.0 ** generator.uniform(-10.0, -1.0))
+        near = min(separation, 5.0)
+        time = float(np.exp(log_forgetting_time(near, float(-logit(new_weight)), 0.0)))
+        cases.at_most(_plateau_time(new_weight, near), time)
+    for separation in (0.5, 1.0, 2.0):  # where the limit of the plateau is reached
+        time = float(np.exp(log_forgetting_time(separation, float(-logit(1e-10)), 0.0)))
+        share = _plateau_time(1e-10, separation) / time
+        cases.at_most(share, 1.0)
+        cases.must(share >= 0.999)
     # the ingredients where they are nearly attained
     for separation in (0.01, 0.1, 1.0):
         clock = 2.0 * np.exp(float(log_weight_slope(separation, 0.0)))
-        ratios.append((1.0 - clock) / _clock_deficit(0.5, separation))
+        cases.at_most(1.0 - clock, _clock_deficit(0.5, separation))
     rate = 4.0 * _total_variation(14.0) ** 2
-    ratios.append(rate / _information(0.5, 14.0))
+    cases.at_most(rate, _information(0.5, 14.0))
     time = float(np.exp(log_forgetting_time(14.0, 0.05, -0.05)))
-    ratios.append(rate * time / (_cubic_clock(expit(-0.05)) - _cubic_clock(expit(0.05))))
-    worst = max(ratios)
+    cases.at_most(rate * time, _cubic_clock(expit(-0.05)) - _cubic_clock(expit(0.05)))
     # the same path by another clock, and the symmetry of that clock
-    nodes, weights = np.polynomial.legendre.leggauss(24)
+    nodes, weights = np.polynomial.legendre.leggauss(16)
     for separation, b0, time in ((0.8, 0.9, 20.0), (2.0, 0.97, 8.0), (4.0, 0.5, 30.0)):
         model = TwoModeMixture.separated(separation, old_weight=b0)
         t = np.append(0.5 * time * (1.0 + nodes), time)
-        path = gradient_flow(ForwardKL(model), model, t, train="weight").old_weight
+        path = gradient_flow(ForwardKL(model), model, t, train="weight", rtol=1e-8).old_weight
         clock = [b * (1.0 - b) * _information(b, separation) for b in path[:-1]]
         elapsed = 0.5 * time * float(weights @ np.array(clock))
-        exact = exact and abs(_separated_weight(b0, elapsed) / path[-1] - 1.0) <= 1e-7
+        cases.equal(_separated_weight(b0, elapsed), path[-1], 1e-6)
         mirror = [_information(b, separation) / _information(1.0 - b, separation) for b in path[:4]]
-        exact = exact and float(np.abs(np.array(mirror) - 1.0).max()) <= 1e-9
+        cases.equal(mirror, 1.0, 1e-9)
 
     model = TwoModeMixture.separated(2.0, old_weight=0.7)
-    old_samples = generator.standard_normal((400_000, 1))
-    losses, stderr = _mean(1.0 - model.responsibility(old_samples))
-    estimate, stderr = 1.0 - losses / 0.3, stderr / 0.3
-    prediction = float(np.exp(log_weight_slope(2.0, logit(0.7)))) / 0.7
-    return Check(
-        holds=exact and worst <= 1.0 + 1e-9 and _agrees(estimate, prediction, stderr),
-        value=worst,
-        bound=1.0 + 1e-9,
-        estimate=estimate,
-        prediction=prediction,
-        stderr=stderr,
-        configurations=configurations + 21,
-        note="worst ratio of left to right side over all inequalities; the identity of the "
-        "clocks, their symmetry and the limit of the plateau are checked too; Monte Carlo: the "
-        "clock rate, from misassigned old samples; " + _FALSE_ALARM,
+    old_samples = cases.generator.standard_normal((400_000, 1))
+    losses, stderr = mean_and_error(1.0 - model.responsibility(old_samples))
+    return cases.conclude(
+        1.0 - losses / 0.3,
+        float(np.exp(log_weight_slope(2.0, logit(0.7)))) / 0.7,
+        stderr / 0.3,
+        "every inequality along exact flows, start, end and separation varied; the identity of "
+        "the clocks (to $10^{-6}$), their symmetry and the limit of the plateau; Monte Carlo: "
+        r"the clock rate $\rho$, from misassigned old samples",
     )
 
 
-def check_forgetting_tail(configurations: int = 20, rng: Rng = 3) -> Check:
+def check_forgetting_tail(configurations: int = 60, rng: Rng = 3) -> Check:
     """The constant of the square-root tail, and the floor under the weight.
 
     Parameters
@@ -378,38 +342,32 @@ def check_forgetting_tail(configurations: int = 20, rng: Rng = 3) -> Check:
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
-    worst, floor_holds = 0.0, True
-    for _ in range(configurations):
+    cases = Cases(configurations, rng)
+    for generator in cases:
         separation = generator.uniform(0.7, 6.0)
         start = generator.uniform(-3.0, 3.0)
         ends = -np.array([4.0, 1.5 * separation**2 + 6.0 * separation + 8.0])
         log_time = log_forgetting_time(separation, start, ends)
         log_inverse = np.log(_tail_constant(separation)) + log_time
         product = np.exp(log_expit(ends) + 0.5 * log_inverse)  # b sqrt(2 chi^2 t)
-        worst = max(worst, abs(float(product[1]) - 1.0))
+        cases.equal(product[1], 1.0, 1e-3)
         floor = np.exp(-0.5 * np.logaddexp(-2.0 * log_expit(start), log_inverse))
-        floor_holds = floor_holds and bool((floor <= np.exp(log_expit(ends)) * (1 + 1e-9)).all())
+        cases.at_most(floor, np.exp(log_expit(ends)))
     # old samples see E[f_o / f_n] = 1 + chi^2
     separation = 0.7
-    old_samples = generator.standard_normal(2_000_000)
+    old_samples = cases.generator.standard_normal(1_000_000)
     ratio = np.exp(0.5 * separation**2 - separation * old_samples)
-    estimate, stderr = _mean(2.0 * (ratio - 1.0))
-    prediction = _tail_constant(separation)
-    return Check(
-        holds=floor_holds and worst <= 1e-3 and _agrees(estimate, prediction, stderr),
-        value=worst,
-        bound=1e-3,
-        estimate=estimate,
-        prediction=prediction,
-        stderr=stderr,
-        configurations=configurations,
-        note="distance of b sqrt(2 (e^{D^2} - 1) t) from 1, deep in the tail; Monte Carlo: "
-        "the chi-square divergence; " + _FALSE_ALARM,
+    estimate, stderr = mean_and_error(2.0 * (ratio - 1.0))
+    return cases.conclude(
+        estimate,
+        _tail_constant(separation),
+        stderr,
+        r"$b \sqrt{2 (e^{D^2} - 1) t}$ deep in the tail (1 to $10^{-3}$) and the floor under "
+        r"$b$ there and at $b = 0.02$; Monte Carlo: $2 \chi^2$ from old samples",
     )
 
 
-def check_forgetting_profile(configurations: int = 24, rng: Rng = 4) -> Check:
+def check_forgetting_profile(configurations: int = 14, rng: Rng = 4) -> Check:
     """The three-regime profile with its constants, separations 20 to 40.
 
     Parameters
@@ -422,133 +380,122 @@ def check_forgetting_profile(configurations: int = 24, rng: Rng = 4) -> Check:
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
+    cases = Cases(configurations, rng)
     windows = [(0.1, 0.3), (0.85, 1.15), (1.8, 2.4)]
-    worst = 0.0
-    for index in range(configurations):
+    start = np.log(9.0)
+    for index, generator in enumerate(cases):
         separation = 40.0 if index < 3 else generator.uniform(20.0, 40.0)
         x = float(generator.uniform(*windows[index % 3]))
         log_b = -x * separation**2
-        end = log_b - np.log(-np.expm1(log_b))
-        log_time = float(log_forgetting_time(separation, np.log(9.0), end))
-        error = abs(log_time - _log_profile_time(x, separation))
-        worst = max(worst, separation**2 * error)
-    inside = True
-    for index in range(2 * configurations):  # the sandwiches, at every separation from 1
-        # the corners, then anywhere
+        log_time = float(log_forgetting_time(separation, start, log_b - np.log(-np.expm1(log_b))))
+        error = log_time - _log_profile_time(x, separation)
+        cases.within(error, 10.0 / separation**2)
+        # the sandwiches, at every separation from 1: first at the corners, then anywhere
         x = (0.5, 1.5)[index] if index < 2 else generator.uniform(0.0, 3.0)
-        separation = 40.0 if index < 2 else np.exp(generator.uniform(0.0, np.log(40.0)))
+        separation = 40.0 if index < 2 else float(np.exp(generator.uniform(0.0, np.log(40.0))))
         b0 = generator.uniform(0.05, 0.5)
         log_b = min(-x * separation**2, np.log(0.5 * b0))
         end = log_b - np.log(-np.expm1(log_b))
         log_time = float(log_forgetting_time(separation, logit(b0), end))
-        low, high = _log_sandwich(-log_b / separation**2, separation, b0)
-        inside = inside and low <= log_time <= high
         log_clock = float(log_weight_slope(separation, end)) - log_b
-        low, high = _log_clock_sandwich(-log_b / separation**2, separation)
-        inside = inside and low <= log_clock <= high
+        x = -log_b / separation**2
+        for value, (low, high) in (
+            (log_time, _log_sandwich(x, separation, b0)),
+            (log_clock, _log_clock_sandwich(x, separation)),
+        ):
+            cases.at_most(np.exp([low - value, value - high]), 1.0)
     for x in (0.25, 1.0, 2.0):  # the local exponent and t KL, times their reciprocal limits
         separation, end = 40.0, -x * 40.0**2
-        log_time = float(log_forgetting_time(separation, np.log(9.0), end))
+        log_time = float(log_forgetting_time(separation, start, end))
         depth = np.linspace(0.0, 40.0, 301)
         log_slope = log_weight_slope(separation, end - depth)
         fall = np.exp(log_slope - log_slope[0])
         log_divergence = log_slope[0] + np.log(float(simpson(fall, x=depth)))
         exponent = np.exp(log_time + log_slope[0]) * _profile_slope(x)
         product = np.exp(log_time + log_divergence) * _profile_slope(x) ** 2
-        worst = max(worst, separation**2 * float(max(abs(exponent - 1.0), abs(product - 1.0))))
+        cases.equal([exponent, product], 1.0, 10.0 / separation**2)
     # the clock rate in the middle window, by importance sampling around w = 0
-    separation, x = 10.0, 1.0
-    w = separation * generator.standard_normal(1_000_000)
+    separation, x = 6.0, 1.0
+    w = separation * cases.generator.standard_normal(300_000)
     log_b = -x * separation**2
     shift = -np.log1p(-np.exp(log_b))
     tilt = np.exp(-(x - 0.5) * w - 0.5 * (x - 0.5) ** 2 * separation**2 + log_expit(w + shift))
-    estimate, stderr = _mean(tilt)
-    exact = float(np.exp(log_weight_slope(separation, log_b + shift) - log_b))
-    return Check(
-        holds=inside and worst <= 10.0 and _agrees(estimate, exact, stderr),
-        value=worst,
-        bound=10.0,
-        estimate=estimate,
-        prediction=exact,
-        stderr=stderr,
-        configurations=configurations,
-        note="D^2 times the error of the log time, D from 20 to 40, log times to 6000, and of the "
-        "local exponent and t KL; both sandwiches hold for D from 1 to 40; Monte Carlo: the clock rate at b = e^{-100}, D = 10, by importance sampling; "
-        + _FALSE_ALARM,
+    estimate, stderr = mean_and_error(tilt)
+    return cases.conclude(
+        estimate,
+        float(np.exp(log_weight_slope(separation, log_b + shift) - log_b)),
+        stderr,
+        r"error of $\log t$, of the local exponent and of $t\,\mathrm{KL}$, at most $10 / D^2$, "
+        r"$D$ from 20 to 40, $\log t$ to 6000; both sandwiches for $D$ from 1 to 40; Monte "
+        r"Carlo: the clock rate at $b = e^{-36}$, $D = 6$, by importance sampling",
     )
 
 
-def check_forgetting_detection(configurations: int = 6, rng: Rng = 5) -> Check:
-    """Time times divergence against its bound, for Gaussian and other pairs.
+def check_forgetting_detection(configurations: int = 4, rng: Rng = 5) -> Check:
+    """Time times divergence against its bounds, for Gaussian and other pairs.
 
     Parameters
     ----------
     configurations : int
-        How many of the six pairs of densities.
+        Random pairs of densities, of four kinds in turn, each with a random start.
     rng : int, Generator or None
 
     Returns
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
-    pairs = _pairs()
-    worst, sharp = 0.0, True
-    for name in list(pairs)[:configurations]:
-        for start_weight in (0.5, 0.999):
-            flow = WeightFlow(*pairs[name], high=float(logit(start_weight)))
-            l, product = flow.logit[1:], (flow.time * flow.divergence)[1:]
-            worst = max(worst, float((_detection_bound(flow.logit[0], l) / product).max()))
-            worst = max(worst, float((product / _detection_ceiling(flow.logit[0], l)).max()))
-            kappa = flow.exponent[flow.slope > 1e-6]  # below, the difference cancels
-            b = expit(flow.logit[flow.slope > 1e-6])
-            sharp = sharp and bool(((kappa > 1.0 - 2.0 * b) & (kappa < 2.0)).all())
-            if name in _FINITE:  # chi-square is finite: the floor is attained
-                sharp = sharp and abs(product[-1] - 0.25) < 1e-3
+    cases = Cases(configurations, rng)
+    rounding = 1.0 + 1e-6
+    for index, generator in enumerate(cases):
+        log_old, log_new = _random_pair(index % 4, generator)
+        flow = WeightFlow(log_old, log_new, high=generator.uniform(-2.0, 7.0))
+        l, product = flow.logit[1:], (flow.time * flow.divergence)[1:]
+        cases.at_most(_detection_bound(flow.logit[0], l), product * rounding)
+        cases.at_most(product, _detection_ceiling(flow.logit[0], l) * rounding)
+        kept = flow.slope > 1e-6  # below, the difference cancels
+        kappa, b = flow.exponent[kept], expit(flow.logit[kept])
+        cases.must((kappa > 1.0 - 2.0 * b) & (kappa < 2.0))
+        if index % 4 < 2:  # the floor is attained
+            cases.equal(product[-1], 0.25, 4e-3)
+        some = np.array([0, flow.logit.size // 2, np.abs(flow.logit + 7.0).argmin()])
+        b = expit(flow.logit[some])
+        hellinger = _square_hellinger(log_old, log_new, b)
+        cases.at_most(flow.divergence[some], _hellinger_constant(b) * hellinger * rounding)
     # hardly any overlap: the ceiling is attained
     flow = WeightFlow(lambda y: norm.logpdf(y), lambda y: norm.logpdf(y, 25.0), low=-10.0, high=0.0)
-    product = (flow.time * flow.divergence)[1:]
-    ratio = product / _detection_ceiling(0.0, flow.logit[1:])
-    worst, sharp = max(worst, float(ratio.max())), sharp and ratio[-1] > 0.999
-    # the corollary: KL against the Hellinger distance, and the test itself
-    ends = np.array([0.5, 1e-3])
-    for log_old, log_new in list(pairs.values())[:configurations]:
-        flow = WeightFlow(log_old, log_new, low=float(logit(ends[1])), high=0.0)
-        bound = _hellinger_constant(ends) * _square_hellinger(log_old, log_new, ends)
-        worst = max(worst, float((flow.divergence[[0, -1]] / bound).max()))
-    sharp = sharp and float(_hellinger_constant(np.array(0.5))) <= 2.26
-    weight, separation, trials = 0.02, 2.0, 1000
+    share = (flow.time * flow.divergence)[1:] / _detection_ceiling(0.0, flow.logit[1:])
+    cases.at_most(share, rounding)
+    cases.must(share[-1] > 0.999)
+    # the corollary: its constant, and the test itself
+    cases.must(_hellinger_constant(np.array(0.5)) <= 2.26)
+    weight, separation, trials = 0.02, 2.0, 500
     model = TwoModeMixture.separated(separation, old_weight=weight)
     divergence = ForwardKL(model).value(model)
     few = int(0.5 / divergence)
     many = int(1.0 + 2.0 * np.log(2.0) * float(_hellinger_constant(np.array(weight))) / divergence)
     errors = np.zeros(2)
     for is_mixture in (False, True):
-        v = generator.normal(-0.5 * separation**2, separation, (trials, many))
-        v += is_mixture * separation**2 * (generator.random(v.shape) < weight)
+        v = cases.generator.normal(-0.5 * separation**2, separation, (trials, many))
+        v += is_mixture * separation**2 * (cases.generator.random(v.shape) < weight)
         evidence = np.log1p(weight * np.expm1(v)).cumsum(axis=1)[:, [few - 1, many - 1]]
         errors += ((evidence > 0.0) != is_mixture).mean(axis=0)
-    noise = _SIGMAS * np.sqrt(0.5 / trials)  # at most: two rates, each from its own trials
-    sharp = sharp and errors[0] >= 0.5 - noise and errors[1] <= 0.5 + noise
-    # the divergence of the heavy-tailed pair from new samples
-    flow = WeightFlow(*pairs["heavy-tailed old mode"], low=-1.0, high=0.0)
-    samples = generator.standard_normal(400_000) + 3.0
+    noise = SIGMAS * np.sqrt(0.5 / trials)  # at most: two rates, each from its own trials
+    cases.must(errors[0] >= 0.5 - noise and errors[1] <= 0.5 + noise)
+    # the divergence of a heavy-tailed pair from new samples
+    flow = WeightFlow(
+        lambda y: student_t.logpdf(y, 3.0), lambda y: norm.logpdf(y, 3.0), low=-1.0, high=0.0
+    )
+    samples = cases.generator.standard_normal(300_000) + 3.0
     log_q = np.logaddexp(student_t.logpdf(samples, 3.0), norm.logpdf(samples, 3.0)) - np.log(2.0)
-    estimate, stderr = _mean(norm.logpdf(samples, 3.0) - log_q)
-    prediction = float(flow.divergence[0])
-    return Check(
-        holds=bool(sharp) and worst <= 1.0 + 1e-6 and _agrees(estimate, prediction, stderr),
-        value=worst,
-        bound=1.0 + 1e-6,
-        estimate=estimate,
-        prediction=prediction,
-        stderr=stderr,
-        configurations=2 * min(len(pairs), configurations) + 1,
-        note="worst ratio of t KL to its two bounds, and of KL to C_b H^2, for Gaussian, "
-        "Student t, unequal-variance and two-bump pairs; both constants are attained, the local "
-        "slope lies in (1 - 2b, 2), and the likelihood-ratio test errs as the corollary says; "
-        "Monte Carlo: KL of a Student t pair; " + _FALSE_ALARM,
+    estimate, stderr = mean_and_error(norm.logpdf(samples, 3.0) - log_q)
+    return cases.conclude(
+        estimate,
+        float(flow.divergence[0]),
+        stderr,
+        r"$t\,\mathrm{KL}$ against its two bounds, and $\mathrm{KL}$ against $C_b H^2$, for "
+        "random Gaussian, Student t, unequal-variance and two-bump pairs; both bounds are "
+        "attained, the local exponent lies in $(1 - 2b, 2)$, and the likelihood-ratio test errs "
+        r"as the corollary says; Monte Carlo: $\mathrm{KL}$ of a Student t pair",
     )
 
 
@@ -565,89 +512,84 @@ def check_old_mean_pull(configurations: int = 60, rng: Rng = 6) -> Check:
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
-    worst, bounded = 0.0, True
-    for _ in range(configurations):
+    cases = Cases(configurations, rng)
+    for generator in cases:
         model = _random_model(generator, 0.3, 7.0)
         objective = ForwardKL(model)
         gradient = objective.gradient(model)
         curvature = float(objective.hessian(model)[0, 0])
         pull = _mean_square_responsibility(model)
         expected = -pull * model.precision_times(model.new_mean - model.old_mean)
-        size = np.abs(expected).max()
-        worst = max(worst, float(np.abs(gradient.old_mean - expected).max()) / size)
+        cases.within(gradient.old_mean - expected, 1e-8 * np.abs(expected).max())
         # E r^2 = b^2 + (kappa - 1) g, in units of the largest term
         tied = model.old_weight**2 + curvature - gradient.logit
-        worst = max(worst, abs(pull - tied) / max(pull, model.old_weight**2))
-        bounded = bounded and pull <= _pull_bound(model) * (1.0 + 1e-12)
+        cases.within(pull - tied, 1e-8 * max(pull, model.old_weight**2))
+        cases.at_most(pull, _pull_bound(model))
     for separation in (40.0, 60.0):  # where the bound is nearly attained
         model = TwoModeMixture.separated(separation, old_weight=0.5)
         ratio = _mean_square_responsibility(model) / _pull_bound(model)
-        bounded = bounded and 1.0 - 10.0 / separation**2 <= ratio <= 1.0
+        cases.must(1.0 - 10.0 / separation**2 <= ratio <= 1.0)
     for x, limit in ((0.3, 0.0), (1.0, 0.5), (1.8, 1.0)):  # deep: the share of the pull
         log_b = -x * 15.0**2
         slope = np.exp(log_weight_slope(15.0, log_b))
         ratio = float(sigmoid_square_mean(log_b - 112.5, 15.0) / slope)
-        bounded = bounded and abs(ratio - limit) <= 0.01
+        cases.within(ratio - limit, 0.01)
+
     model = TwoModeMixture(0.6, [0.0, 0.0], [1.2, -0.9], [[1.0, 0.3], [0.3, 0.5]])
-    samples = _new_samples(model, 1_000_000, generator)
-    along = model.precision_times((samples - model.old_mean).T).T
-    direction = model.new_mean - model.old_mean
-    estimate, stderr = _mean(model.responsibility(samples) * (along @ direction))
-    prediction = _mean_square_responsibility(model) * model.separation**2
-    return Check(
-        holds=bounded and worst <= 1e-8 and _agrees(estimate, prediction, stderr),
-        value=worst,
-        bound=1e-8,
-        estimate=estimate,
-        prediction=prediction,
-        stderr=stderr,
-        configurations=configurations + 5,
-        note="relative error of the gradient and of E r^2 = b^2 + (kappa - 1) dL/dl; the bound "
-        "is checked too; Monte Carlo: the pull along the line of means; " + _FALSE_ALARM,
+    samples = _new_samples(model, 300_000, cases.generator)
+    along = model.precision_times(model.new_mean - model.old_mean)
+    estimate, stderr = mean_and_error(
+        model.responsibility(samples) * ((samples - model.old_mean) @ along)
+    )
+    return cases.conclude(
+        estimate,
+        _mean_square_responsibility(model) * model.separation**2,
+        stderr,
+        r"the gradient, $E_n[r^2] = b^2 + (\kappa - 1)\, dL/dl$ (both to $10^{-8}$) and the "
+        "bound; weight, separation, dimension and covariance varied; Monte Carlo: the pull "
+        "along the line of means, from new samples",
     )
 
 
-def check_region_loss(configurations: int = 4, rng: Rng = 7) -> Check:
+def _lyapunov_slopes(model: TwoModeMixture, objective: ForwardKL) -> tuple[float, float]:
+    """Slope of the Lyapunov function along the flow: from the gradient, and as printed."""
+    gradient = objective.gradient(model)
+    center = objective.target.new_mean
+    old, new = model.old_mean - center, model.new_mean - center
+    actual = -(gradient.old_mean @ old + gradient.new_mean @ new)
+    old, new = model.whiten(old), model.whiten(new)
+    mean_odds = model.old_logit + 0.5 * (new @ new - old @ old)
+    mean_r = model.old_weight - gradient.logit
+    variance = float(sigmoid_square_mean(mean_odds, model.separation)) - mean_r**2
+    return float(actual), _lyapunov_slope(mean_r, variance, old, new)
+
+
+def check_region_loss(configurations: int = 26, rng: Rng = 7) -> Check:
     """The Lyapunov identity, and where flows from random starts end.
 
     Parameters
     ----------
     configurations : int
-        Random starts of the full flow; five times as many models for the identity.
+        Random models for the identity; a flow starts in every 25th case.
     rng : int, Generator or None
 
     Returns
     -------
     Check
     """
-    generator = np.random.default_rng(rng)
-
-    def slopes(model: TwoModeMixture, objective: ForwardKL) -> tuple[float, float]:
-        """Slope of the Lyapunov function from the gradient, and as printed."""
-        gradient = objective.gradient(model)
-        centre = objective.target.new_mean
-        old, new = model.old_mean - centre, model.new_mean - centre
-        actual = -(gradient.old_mean @ old + gradient.new_mean @ new)
-        old, new = model.whiten(old), model.whiten(new)
-        mean_odds = model.old_logit + 0.5 * (new @ new - old @ old)
-        mean_r = model.old_weight - gradient.logit
-        variance = float(sigmoid_square_mean(mean_odds, model.separation)) - mean_r**2
-        return float(actual), _lyapunov_slope(mean_r, variance, old, new)
-
-    worst = 0.0
-    for _ in range(5 * configurations):
+    cases = Cases(configurations, rng)
+    for index, generator in enumerate(cases):
         covariance = _covariance(3, generator)
         means = generator.normal(0.0, 1.0, (4, 3))
         target = TwoModeMixture(0.5, means[0], means[1], covariance)
         model = TwoModeMixture(
             float(expit(generator.uniform(-3.0, 3.0))), means[2], means[3], covariance
         )
-        actual, printed = slopes(model, ForwardKL(target))
-        worst = max(worst, abs(printed / actual - 1.0))
-    converged = True
-    for index in range(configurations):
-        spread: FloatArray | None = None if index else _covariance(2, generator)
+        actual, printed = _lyapunov_slopes(model, ForwardKL(target))
+        cases.equal(printed, actual, 1e-8)
+        if index % 25:
+            continue
+        spread: FloatArray | None = _covariance(2, generator) if index % 50 else None
         target = TwoModeMixture(0.5, [3.0, 0.0], [0.0, 0.0], spread)
         means = generator.normal(0.0, 1.0, (2, 2))
         start = TwoModeMixture(
@@ -655,45 +597,42 @@ def check_region_loss(configurations: int = 4, rng: Rng = 7) -> Check:
         )
         objective = ForwardKL(target)
         times = [0.0, 1.0, 10.0, 100.0, 1e5, 1e6]
-        path = gradient_flow(objective, start, times, rtol=1e-7)  # P = I in any case
+        path = gradient_flow(objective, start, times, rtol=1e-5)  # plain, whatever the covariance
         height = 0.5 * (path.old_mean**2 + path.new_mean**2).sum(axis=1)
         loss = np.array([objective.value(path.model(record)) for record in range(len(times))])
-        falls = (np.diff(height) <= 1e-7).all() and (np.diff(loss) <= 1e-12).all()
+        cases.must((np.diff(height) < 1e-5).all() and (np.diff(loss) < 0.0).all())
         # the third case: components merge, the weight stays, the loss falls like 1 / t^2
-        merged = np.abs(np.diff(path.old_weight[-2:]))[0] < 1e-3 and path.model().separation < 0.1
-        squared = 50.0 < loss[-2] / loss[-1] < 105.0  # in ten times the time
-        converged = converged and bool(falls and merged and squared and loss[-1] < 1e-8)
-        # the half space nearer to the old mode of the target
+        cases.must(abs(np.diff(path.old_weight[-2:])[0]) < 1e-3 and path.model().separation < 0.1)
         end, middle = path.model(), 0.5 * target.separation
+        gradient = np.concatenate(
+            [np.ravel(part) for part in objective.gradient(end)]
+        )  # the loss falls at the rate |gradient|^2
+        cases.must(1.5 < times[-1] * (gradient @ gradient) / loss[-1] < 2.1 and loss[-1] < 1e-8)
+        # the half space nearer to the old mode of the target
         axis = target.whiten(target.new_mean - target.old_mean) / target.separation
         old, new = (
             float(ndtr(middle - target.whiten(mean - target.old_mean) @ axis))
             for mean in (end.old_mean, end.new_mean)
         )
         region = end.old_weight * old + (1.0 - end.old_weight) * new
-        gap = abs(region - float(ndtr(-middle)))
-        converged = converged and bool(gap <= np.sqrt(0.5 * loss[-1]) + 1e-9)
+        cases.at_most(abs(region - float(ndtr(-middle))), np.sqrt(0.5 * loss[-1]) + 1e-9)
 
     model = TwoModeMixture(0.6, [2.0, 0.5], [-1.0, 1.0])
-    y = generator.standard_normal((1_000_000, 2))
+    y = cases.generator.standard_normal((200_000, 2))
     r = model.responsibility(y)
-    estimate, stderr = _mean(
+    estimate, stderr = mean_and_error(
         r * ((y - model.old_mean) @ model.old_mean)
         + (1.0 - r) * ((y - model.new_mean) @ model.new_mean)
     )
-    prediction = slopes(model, ForwardKL(TwoModeMixture(0.5, [3.0, 0.0], [0.0, 0.0])))[1]
-    return Check(
-        holds=converged and worst <= 1e-8 and _agrees(estimate, prediction, stderr),
-        value=worst,
-        bound=1e-8,
-        estimate=estimate,
-        prediction=prediction,
-        stderr=stderr,
-        configurations=configurations,
-        note="relative error of the Lyapunov slope; from random starts the loss and the Lyapunov "
-        "function fall, the components merge at a weight that stays, the loss goes like 1/t^2, "
-        "and the old region loses what the old mode added; Monte Carlo: the Lyapunov slope from "
-        "new samples; " + _FALSE_ALARM,
+    _, prediction = _lyapunov_slopes(model, ForwardKL(TwoModeMixture(0.5, [3.0, 0.0], [0.0, 0.0])))
+    return cases.conclude(
+        estimate,
+        prediction,
+        stderr,
+        "slope of the Lyapunov function (to $10^{-8}$); along a flow from every 25th start "
+        "it and the loss fall, the components merge at a weight that stays, the loss goes like "
+        "$1/t^2$, and the old region loses what the old mode added; Monte Carlo: the slope, "
+        "from new samples",
     )
 
 
@@ -741,22 +680,24 @@ def results() -> list[Result]:
             "thm-forgetting-profile",
             chapter,
             "The profile of forgetting",
-            r"With $t = e^{s D^2}$ and $D \to \infty$, $-\ln b(t) / D^2 \to s$ for $s \le 1/2$, "
+            r"With $t = e^{s D^2}$ and $D \to \infty$, $-\log b(t) / D^2 \to s$ for $s \le 1/2$, "
             r"$\sqrt{2s} - 1/2$ for $1/2 \le s \le 2$, $(s+1)/2$ for $s \ge 2$.",
             "proved",
             ("log_forgetting_time",),
             check_forgetting_profile,
+            grid=600,
         ),
         Result(
             "thm-forgetting-detection",
             chapter,
             "Forgetting takes as long as detection",
             r"For any two densities, $\frac14 [1 - (\mathrm{odds}(b) / \mathrm{odds}(b_0))^2] \le "
-            r"t\, KL(f_n \| q_b) \le b \int_b^{b_0} \frac{d\beta}{\beta^2 (1-\beta)^2}$; as "
+            r"t\, \mathrm{KL}(f_n \| q_b) \le b \int_b^{b_0} \frac{d\beta}{\beta^2 (1-\beta)^2}$; as "
             r"$b \to 0$ the bounds tend to $\frac14$ and $1$.",
             "proved",
             ("WeightFlow",),
             check_forgetting_detection,
+            grid=200,
         ),
         Result(
             "prp-old-mean-pull",
@@ -773,10 +714,10 @@ def results() -> list[Result]:
             "thm-region-loss",
             chapter,
             "Loss of the old region when everything is trained",
-            r"If weight and both means are trained, $KL(f_n \| q) \to 0$ from every start with "
+            r"If weight and both means are trained, $\mathrm{KL}(f_n \| q) \to 0$ from every start with "
             r"$b_0 \in (0, 1)$; the probability of every region tends to what $f_n$ gives it. The "
             r"flow ends at $b = 0$, at $b = 1$, or with merged components and a frozen weight, and "
-            r"then $KL = O(t^{-2})$.",
+            r"then $\mathrm{KL} = O(t^{-2})$.",
             "proved",
             ("ForwardKL", "gradient_flow"),
             check_region_loss,

@@ -12,16 +12,37 @@ a frame is computed by this package when the frame is drawn.
 
 from __future__ import annotations
 
+from forgetlib.widgets._abstraction import abstraction, abstraction_frame
 from forgetlib.widgets._explorer import Frame, Parameter, explorer
+from forgetlib.widgets._finite_batch import finite_batch, finite_batch_frame
 from forgetlib.widgets._forward_kl import forward_kl, forward_kl_frame
+from forgetlib.widgets._local_geometry import local_geometry, local_geometry_frame
+from forgetlib.widgets._overlap import overlap, overlap_frame
+from forgetlib.widgets._plateau import plateau, plateau_frame
+from forgetlib.widgets._replay_forward_kl import replay_forward_kl, replay_forward_kl_frame
+from forgetlib.widgets._replay_reverse_kl import replay_reverse_kl, replay_reverse_kl_frame
 from forgetlib.widgets._reverse_kl import reverse_kl, reverse_kl_frame
 
 __all__ = [
     "Frame",
     "Parameter",
+    "abstraction",
+    "abstraction_frame",
     "explorer",
+    "finite_batch",
+    "finite_batch_frame",
     "forward_kl",
     "forward_kl_frame",
+    "local_geometry",
+    "local_geometry_frame",
+    "overlap",
+    "overlap_frame",
+    "plateau",
+    "plateau_frame",
+    "replay_forward_kl",
+    "replay_forward_kl_frame",
+    "replay_reverse_kl",
+    "replay_reverse_kl_frame",
     "reverse_kl",
     "reverse_kl_frame",
 ]

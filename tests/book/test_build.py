@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from built import ROOT
+from docutils import nodes
 
 sys.path.insert(0, str(ROOT / "_ext"))
 import forgetting_book
@@ -149,6 +150,39 @@ def test_inlined_figure_keeps_to_itself() -> None:
     assert first.count("figure-0-c") == 3
     assert first.count("figure-0-m") == 3
     assert "figure-0" not in second
+
+
+@pytest.mark.parametrize(
+    ("text", "linked"),
+    [
+        ("Label ``thm-a``.", "See :prf:ref:`thm-a`."),
+        ("Labels ``thm-a`` and\n``lem-b``: x.", "See :prf:ref:`thm-a` and\n:prf:ref:`lem-b`: x."),
+        ("forces (label\n``lem-b``)", "forces (see :prf:ref:`lem-b`)"),
+        ("Label ``thm-elsewhere``.", "Label ``thm-elsewhere``."),
+        ("the label of ``thm-a``", "the label of ``thm-a``"),
+    ],
+)
+def test_docstrings_link_to_the_theorems_of_the_book(text: str, linked: str) -> None:
+    assert forgetting_book.link_labels(text, {"thm-a", "lem-b"}) == linked
+
+
+def test_labels_are_those_of_the_chapters(tmp_path: Path) -> None:
+    (tmp_path / "chapters").mkdir()
+    chapter = "```{prf:theorem} A\n:label: thm-a\n```\n```{exercise}\n:label: ex-b\n```\n"
+    (tmp_path / "chapters" / "one.md").write_text(chapter)
+    assert forgetting_book.labels_of_chapters(tmp_path) == {"thm-a"}
+
+
+def test_punctuation_stays_with_the_formula_that_it_touches() -> None:
+    text = nodes.paragraph("", "", nodes.Text("If ("), nodes.math("", "x"), nodes.Text("), then "))
+    for symbol, after in (("y", " or "), ("z", "."), ("u", "."), ("v", ".")):
+        text += [nodes.math("", symbol), nodes.Text(after)]
+    forgetting_book.join_punctuation(text)
+    unbroken = list(text.findall(nodes.inline))
+    assert [node.astext() for node in unbroken] == ["(x),", "z.", "u.", "v."]
+    assert all(node["classes"] == ["unbroken"] for node in unbroken)
+    assert text.astext() == "If (x), then y or z.u.v."
+    assert len(list(text.findall(nodes.math))) == 5
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_package_needs_nothing_of_the_book() -> None:
     names = {
         canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]
     }
-    assert names == {"numpy", "scipy", "numba", "matplotlib", "ipywidgets"}
+    assert names == {"numpy", "scipy", "numba", "matplotlib", "ipywidgets", "tqdm"}
 
 
 def test_npm_lock_pins_all_that_is_asked_for() -> None:
