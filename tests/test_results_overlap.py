@@ -177,12 +177,12 @@ def test_a_naive_bound_that_does_not_vanish_is_noticed(monkeypatch: pytest.Monke
 
 
 def test_a_biased_sampler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = overlap._mode_samples
+    samples = overlap.mode_samples
 
     def biased(mean: Any, size: int, generator: np.random.Generator) -> Any:
         return samples(mean + 0.05, size, generator)
 
-    monkeypatch.setattr(overlap, "_mode_samples", biased)
+    monkeypatch.setattr(overlap, "mode_samples", biased)
     for label in (
         "prp-bhattacharyya",
         "lem-misassignment",

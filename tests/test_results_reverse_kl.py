@@ -147,11 +147,11 @@ def test_wrong_sign_of_a_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_biased_sampler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = reverse_kl._mode_samples
+    samples = reverse_kl.mode_samples
 
     def biased(mean: Any, size: int, generator: np.random.Generator) -> Any:
         return samples(mean + 0.1, size, generator)
 
-    monkeypatch.setattr(reverse_kl, "_mode_samples", biased)
+    monkeypatch.setattr(reverse_kl, "mode_samples", biased)
     for label in ("thm-sharp-drift", "thm-drift-box"):
         assert not RESULTS[label].check(configurations=2).holds

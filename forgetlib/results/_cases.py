@@ -1,4 +1,4 @@
-"""What every check shares: its cases, how tight they were, and a Monte Carlo verdict."""
+"""What every check shares: its cases, how tight they were, samples, and a Monte Carlo verdict."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from forgetlib.mixture import TwoModeMixture
 from forgetlib.results import Check, Rng
 
-__all__ = ["SIGMAS", "Cases", "mean_and_error", "watching"]
+__all__ = ["SIGMAS", "Cases", "mean_and_error", "mode_samples", "random_mixture", "watching"]
 
 FloatArray = NDArray[np.float64]
 
@@ -108,3 +109,19 @@ class Cases:
 def mean_and_error(samples: FloatArray) -> tuple[float, float]:
     """Mean of independent samples, and its standard error."""
     return float(samples.mean()), float(samples.std(ddof=1) / math.sqrt(samples.size))
+
+
+def mode_samples(mean: FloatArray, size: int, generator: np.random.Generator) -> FloatArray:
+    """Samples of one mode with identity covariance."""
+    return np.asarray(mean + generator.standard_normal((size, mean.size)))
+
+
+def random_mixture(
+    generator: np.random.Generator, separation: float, weight: float, dim: int
+) -> TwoModeMixture:
+    """Mixture at this separation with a random covariance and a random direction."""
+    root = generator.standard_normal((dim, dim)) + 2.0 * np.eye(dim)
+    direction = generator.standard_normal(dim)
+    direction *= separation / np.linalg.norm(direction)
+    old = generator.standard_normal(dim)
+    return TwoModeMixture(weight, old, old + root @ direction, root @ root.T)

@@ -30,7 +30,7 @@ from forgetlib.overlap import (
 )
 from forgetlib.rare_event import estimate_misassignment, naive_detection_bound, relative_variance
 from forgetlib.results import Check, Result, Rng
-from forgetlib.results._cases import SIGMAS, Cases, mean_and_error
+from forgetlib.results._cases import SIGMAS, Cases, mean_and_error, mode_samples, random_mixture
 
 __all__ = ["results"]
 
@@ -199,22 +199,6 @@ def _secant_constant(c: float) -> float:
 # ---- checks ---------------------------------------------------------------------------
 
 
-def _mode_samples(mean: FloatArray, size: int, generator: np.random.Generator) -> FloatArray:
-    """Samples of one mode with identity covariance."""
-    return np.asarray(mean + generator.standard_normal((size, mean.size)))
-
-
-def _random_mixture(
-    generator: np.random.Generator, separation: float, weight: float, dim: int
-) -> TwoModeMixture:
-    """Mixture at this separation with a random covariance and a random direction."""
-    root = generator.standard_normal((dim, dim)) + 2.0 * np.eye(dim)
-    direction = generator.standard_normal(dim)
-    direction *= separation / np.linalg.norm(direction)
-    old = generator.standard_normal(dim)
-    return TwoModeMixture(weight, old, old + root @ direction, root @ root.T)
-
-
 def _random_pair(generator: np.random.Generator, kind: int) -> tuple[FloatArray, FloatArray]:
     """Two densities on a few points: random, or at one of the two ends of what is possible."""
     share = float(generator.uniform(0.01, 0.99))
@@ -269,7 +253,7 @@ def check_bhattacharyya(configurations: int = 100, rng: Rng = 21) -> Check:
     # groups of four samples of the old mode, in three dimensions
     b, separation, samples, size = 0.5, 0.6, 4, 100_000
     model = TwoModeMixture.separated(separation, old_weight=b, dim=3)
-    draws = _mode_samples(model.old_mean, size * samples, cases.generator)
+    draws = mode_samples(model.old_mean, size * samples, cases.generator)
     evidence = (model.log_odds(draws) - model.old_logit).reshape(size, samples).sum(axis=1)
     estimate, stderr = mean_and_error(expit(-model.old_logit - evidence))
     prediction = _sech_integral(b, _joint_separation(separation, samples))
@@ -300,7 +284,7 @@ def check_one_axis(configurations: int = 4, rng: Rng = 22) -> Check:
     for index, generator in enumerate(cases):
         dim, separation = int(generator.integers(2, 5)), float(generator.uniform(0.8, 5.0))
         b, a = generator.uniform(0.1, 0.9, 2)
-        target = _random_mixture(generator, separation, float(a), dim)
+        target = random_mixture(generator, separation, float(a), dim)
         # under each mode the log-odds are affine in a standard normal vector
         model = target.replace(old_weight=float(b))
         at_old = float(model.log_odds(model.old_mean))
@@ -333,7 +317,7 @@ def check_one_axis(configurations: int = 4, rng: Rng = 22) -> Check:
         for vector in (gradient.old_mean, gradient.new_mean):
             parallel = axis * float(vector @ axis) / float(axis @ axis)
             cases.within(vector - parallel, 1e-9 * float(np.abs(parallel).max()))
-    model = _random_mixture(cases.generator, 1.0, 0.5, 6)
+    model = random_mixture(cases.generator, 1.0, 0.5, 6)
     noise = cases.generator.standard_normal((150_000, 6))
     missed = 1.0 - model.responsibility(model.old_mean + model.unwhiten(noise))
     estimate, stderr = mean_and_error(missed)
@@ -381,7 +365,7 @@ def check_misassignment(configurations: int = 60, rng: Rng = 23) -> Check:
         cases.at_most(exact, sharp)
         cases.at_most(_lower_factor(b, separation) * sharp, exact)
         # shifted samples of either mode, in any direction
-        model = _random_mixture(generator, separation, b, 3)
+        model = random_mixture(generator, separation, b, 3)
         sigma = np.asarray(model.covariance, dtype=np.float64)
         move = model.unwhiten(generator.standard_normal(3)) * generator.uniform(0.0, 1.0)
         for weight, own, other, sign in (
@@ -403,7 +387,7 @@ def check_misassignment(configurations: int = 60, rng: Rng = 23) -> Check:
         cases.at_most(missed, _any_bound(b, affinity))
     cases.done(3)
     model = TwoModeMixture.separated(1.5, old_weight=0.5)
-    samples = _mode_samples(model.old_mean, 350_000, cases.generator)
+    samples = mode_samples(model.old_mean, 350_000, cases.generator)
     estimate, stderr = mean_and_error(1.0 - model.responsibility(samples))
     return cases.conclude(
         estimate,
@@ -529,7 +513,7 @@ def check_uniform_misassignment(configurations: int = 150, rng: Rng = 25) -> Che
     b, separation = 0.02, 4.0
     model = TwoModeMixture.separated(separation, old_weight=b, dim=2)
     center = model.old_mean + _position(b, separation) * (model.new_mean - model.old_mean)
-    samples = _mode_samples(center, 200_000, generator)
+    samples = mode_samples(center, 200_000, generator)
     squares = ((samples - model.old_mean) ** 2 - (samples - center) ** 2).sum(axis=1)
     weight = np.exp(-0.5 * squares)
     estimate, stderr = mean_and_error(weight * (1.0 - model.responsibility(samples)))
@@ -599,7 +583,7 @@ def check_naive_sampling(configurations: int = 40, rng: Rng = 26) -> Check:
         cases.equal(1 + relative_variance(model, "naive"), _even_moment(epsilon), 0.002)
     cases.done(2)
     model = TwoModeMixture.separated(1.0)
-    samples = _mode_samples(model.old_mean, 250_000, cases.generator)
+    samples = mode_samples(model.old_mean, 250_000, cases.generator)
     estimate, stderr = mean_and_error((1.0 - model.responsibility(samples)) ** 2)
     truth = _sech_integral(0.5, 1.0)
     return cases.conclude(
@@ -666,7 +650,7 @@ def check_boundary_sampling(configurations: int = 60, rng: Rng = 27) -> Check:
     model = TwoModeMixture.separated(3.0, old_weight=0.75, dim=3)
     b, separation = model.old_weight, model.separation
     center = model.old_mean + _position(b, separation) * (model.new_mean - model.old_mean)
-    samples = _mode_samples(center, 150_000, cases.generator)
+    samples = mode_samples(center, 150_000, cases.generator)
     squares = ((samples - model.old_mean) ** 2 - (samples - center) ** 2).sum(axis=1)
     values = np.exp(-0.5 * squares) * (1.0 - model.responsibility(samples))
     estimate, stderr = mean_and_error(values**2)

@@ -23,7 +23,7 @@ from forgetlib.logistic_normal import sigmoid_mean
 from forgetlib.mixture import TwoModeMixture
 from forgetlib.objective import ReverseKL
 from forgetlib.results import Check, Result, Rng
-from forgetlib.results._cases import SIGMAS, Cases, mean_and_error
+from forgetlib.results._cases import SIGMAS, Cases, mean_and_error, mode_samples, random_mixture
 from forgetlib.retention import Baseline, contraction_rate, safe_learning_rate
 
 __all__ = ["results"]
@@ -150,22 +150,6 @@ def _safe_step(batch_size: int, baseline: Baseline, replay: float) -> float:
 # ---- checks ---------------------------------------------------------------------------
 
 
-def _mode_samples(mean: FloatArray, size: int, generator: np.random.Generator) -> FloatArray:
-    """Samples of one mode with identity covariance."""
-    return np.asarray(mean + generator.standard_normal((size, mean.size)))
-
-
-def _random_model(
-    generator: np.random.Generator, separation: float, weight: float, dim: int
-) -> TwoModeMixture:
-    """Mixture at this separation with a random covariance and random directions."""
-    root = generator.standard_normal((dim, dim)) + 2.0 * np.eye(dim)
-    direction = generator.standard_normal(dim)
-    direction *= separation / np.linalg.norm(direction)
-    old = generator.standard_normal(dim)
-    return TwoModeMixture(weight, old, old + root @ direction, root @ root.T)
-
-
 def _within_ball(generator: np.random.Generator, dim: int, radius: float) -> FloatArray:
     """Random vector of length at most the radius."""
     direction = generator.standard_normal(dim)
@@ -256,7 +240,7 @@ def check_drift_force(configurations: int = 30, rng: Rng = 3) -> Check:
     stencil = ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60))
     for generator in cases:
         separation, weight = generator.uniform(0.5, 5.0), generator.uniform(0.1, 0.9)
-        target = _random_model(generator, separation, weight, 3)
+        target = random_mixture(generator, separation, weight, 3)
         model = target.replace(
             old_weight=generator.uniform(0.1, 0.9),
             old_mean=target.old_mean + generator.standard_normal(3),
@@ -436,7 +420,7 @@ def check_sharp_drift(configurations: int = 40, rng: Rng = 4) -> Check:
 
     target = TwoModeMixture.separated(3.0, old_weight=0.75)
     model = target.replace(old_weight=0.3, old_mean=[0.1], new_mean=[2.0])
-    samples = _mode_samples(model.old_mean, 300_000, cases.generator)
+    samples = mode_samples(model.old_mean, 300_000, cases.generator)
     pull = (1.0 - target.responsibility(samples)) * 3.0
     push = (1.0 - model.responsibility(samples)) * 1.9
     estimate, stderr = mean_and_error(pull - push)
@@ -602,7 +586,7 @@ def check_drift_box(configurations: int = 12, rng: Rng = 6) -> Check:
     model = target.replace(old_weight=0.6, old_mean=[0.02], new_mean=[8.0])
     ratios = []
     for mean in (model.old_mean, model.new_mean):
-        samples = _mode_samples(mean, 200_000, cases.generator)
+        samples = mode_samples(mean, 200_000, cases.generator)
         ratios.append(model.logpdf(samples) - target.logpdf(samples))
     estimate, stderr = mean_and_error(ratios[0] - ratios[1])
     spring = model.old_logit - target.old_logit + 0.5 * (0.02**2 - 1.0**2)
