@@ -20,10 +20,11 @@ their normals, the *differences of means*
 .. math:: m_n - m_o, \quad \mu_n - \mu_o, \quad m_n - \mu_n,
 
 span a space ``S`` of dimension ``K <= 3`` (``K = 1`` for forward KL, which never asks the
-target for a density; ``K <= 4`` for OAPL, whose reward has a gate of its own). Write a sample as the mean of the component it is drawn from plus
-``z``, and split ``z`` into its part in ``S`` and the rest. Given the parameters these two
-are independent, the coefficients are functions of the first, and the rest is a standard
-normal of the orthogonal complement. Hence, *given the coefficients*,
+target for a density; ``K <= 4`` for OAPL, whose reward has a gate of its own). Write a sample
+as the mean of the component it is drawn from plus ``z``, and split ``z`` into its part in
+``S`` and the rest. Given the parameters these two are independent, the coefficients are
+functions of the first, and the rest is a standard normal of the orthogonal complement. Hence,
+*given the coefficients*,
 
 .. math:: \Big(\sum_i a_i z_i^\perp,\; \sum_i c_i z_i^\perp\Big)
    \sim N\Big(0, \begin{pmatrix} \sum a_i^2 & \sum a_i c_i \\
@@ -32,7 +33,8 @@ normal of the orthogonal complement. Hence, *given the coefficients*,
 with ``a = alpha r``, ``c = alpha (1 - r)`` and ``P`` the projector on the complement:
 a fixed linear map of independent normals with fixed coefficients. So a step draws ``K``
 normals per sample and one pair of vectors for all of them, and what it does to the
-parameters has exactly the law that ``d`` normals per sample would give.
+parameters has exactly the law that ``d`` normals per sample would give. Where nothing has
+moved off a line or a plane, ``K`` is the dimension of that.
 
 No work in the dimension between records
 ----------------------------------------
@@ -45,41 +47,69 @@ those parts are uniform. It is enough to follow them in a frame of two unnamed d
 the noise in the remaining ``nu`` dimensions adds, by Bartlett's decomposition of a Wishart
 matrix, the columns ``(chi_nu, 0)`` and ``(N(0, 1), chi_{nu - 1})``, after which the four
 outer coordinates are rotated back into two (with a companion: six into four). The random
-directions are drawn only when a record is due. The law of all records together is exact, and a step costs the same in 10
-dimensions and in 10 000.
+directions are drawn only when a record is due. The law of all records together is exact, and
+a step costs the same in 10 dimensions and in 10 000.
 
 The *direct* kernel draws all ``d`` normals of every sample: the same code with the
 coordinate axes as its basis, so that no part of the reduction is used. Tests compare the
 two.
 
-Speed
------
-Random numbers go into small buffers first. Everything else is a pass over the batch with
-one output and no branch, which the compiler turns into vector instructions; the
-exponential and the logarithm are polynomials for that reason. Flags allow reassociation in
-sums only, and fused multiply-adds.
+Where the time goes
+-------------------
+After the reduction a step is its random numbers, two exponentials and a logarithm for each
+sample. Hence:
+
+* *Normals* come from many generators side by side, one in each lane of a vector register:
+  NumPy's SFC64, word for word, then Box and Muller's map with the logarithm, sine and cosine as
+  polynomials. The map has no table and no branch, so it fills the register too; the ziggurat,
+  which needs fewer operations, cannot. A store keeps what a step leaves over.
+* *Labels* are counted, 64 at a time: the bits of random words are compared with the binary
+  digits of the probability until every lane is decided, which takes about eight words.
+* *Exponentials and logarithms* are polynomials, interpolated at Chebyshev's nodes to full
+  precision, in functions of one number that the compiler puts into the loop around them.
+* A loop over samples has no branch and no call, and does all it can with what it has loaded.
+  Flags allow reassociation in sums only, and fused multiply-adds.
+* A kernel is compiled for its rule, its mode and what moves (:class:`Variant`), when it is
+  first needed: the branches that it cannot take are not compiled, and a first call waits for
+  a third of the code. The sampling routines of ``numba`` are not used for the same reason:
+  its binomial and gamma take longer to compile than a kernel.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+WordArray = NDArray[np.uint64]
+Row = int | np.int64
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _compiled(*flags: str) -> Callable[[_Function], _Function]:
-    """Compile without the interpreter lock; keep the result on disk where that is possible."""
+def _compiled(*flags: str, entry: bool = False) -> Callable[[_Function], _Function]:
+    """Compile; keep the result on disk where that is possible.
+
+    Only an ``entry`` can be called from Python: the others, without the code for that, compile
+    faster. Memory comes from outside, so that no code need count references to it.
+    """
+    options = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract", *flags},
+        "no_cpython_wrapper": not entry,
+        "no_cfunc_wrapper": True,
+        "_nrt": False,
+    }
 
     def compile_function(function: _Function) -> _Function:
-        options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", *flags}}
         njit: Callable[..., Any] = numba.njit
         try:
             compiled: _Function = njit(function, cache=True, **options)
@@ -90,13 +120,20 @@ def _compiled(*flags: str) -> Callable[[_Function], _Function]:
     return compile_function
 
 
-class Plan(NamedTuple):
-    """What does not change during a simulation."""
+class Variant(NamedTuple):
+    """What a kernel is compiled for."""
 
     rule: int  # how alpha is made, see below
+    mode: int
+    means_move: bool
+    companion: bool  # the model is compared with a mixture that moves
     pathwise: bool  # mean gradients by reparametrisation
-    direct: bool  # every normal of every sample
-    rotating: bool  # unnamed directions between records
+    replayed: bool
+
+
+class Plan(NamedTuple):
+    """Numbers that do not change during a simulation."""
+
     train_weight: bool
     train_old: bool
     train_new: bool
@@ -108,7 +145,6 @@ class Plan(NamedTuple):
     own: float
     shared: float
     normalized: bool  # under replay: shared is 1 / sum(w)
-    companion: bool  # the model is compared with a mixture that moves
     ema: float  # per step, the companion's pull to the model
     anchor: float  # and to the fixed mixture
     sync_every: int  # steps after which the companion becomes the model; 0 is never
@@ -120,8 +156,48 @@ class Plan(NamedTuple):
     temperature: float  # of the log-ratio: weight of KL, or the regression's
 
 
+class Source(NamedTuple):
+    """Random numbers of one block: generators in lanes, and normals not yet used."""
+
+    state: WordArray  # (3, LANES + 1); the last lane is for single words
+    counter: WordArray  # (2,): words drawn from each lane, and from the last one
+    store: FloatArray  # (2 LANES,)
+    used: IntArray  # (1,)
+
+
+class Space(NamedTuple):
+    """Working memory of one block."""
+
+    vectors: FloatArray  # see the rows below; coordinates are those followed
+    noise: FloatArray
+    gradient: FloatArray
+    basis: FloatArray
+    slopes: FloatArray  # of the forms along the axes of the basis
+    weighed: FloatArray  # sums of the samples' coordinates in the basis, times a and c
+    old: FloatArray  # from here one number for each sample
+    new: FloatArray
+    a: FloatArray
+    c: FloatArray
+    weight: FloatArray
+    alpha: FloatArray
+    values: FloatArray  # of the affine forms
+    normals: FloatArray
+    end: IntArray  # of the pieces of the batch
+    means: FloatArray  # of the forms, under each component
+    sums: FloatArray  # of a and c, for each component
+    squares: FloatArray
+    guess: FloatArray  # of the next group's temperature
+    full: FloatArray  # errors in all dimensions
+    frame: FloatArray
+    frame_coordinates: FloatArray
+    turned: FloatArray
+    turned_coordinates: FloatArray
+
+
 # rules: alpha = -1 on data; A; 1 - 1/e^A; 1 - w + temperature A; the regression's residual
 FORWARD, REVERSE, FORWARD_ON_POLICY, ENTROPIC, REGRESSION = 0, 1, 2, 3, 4
+# modes: every normal of every sample; those in the span; unnamed directions between records
+DIRECT, REDUCED, ROTATING = 0, 1, 2
 # coordinates followed between records: three of the frame, two unnamed, two of fresh noise;
 # with a companion five, four and two
 FOLLOWED, FOLLOWED_WITH_COMPANION = 7, 11
@@ -131,92 +207,250 @@ FIXED_GAP, NEW_ERROR, OLD_ERROR, NEW_COMPANION, OLD_COMPANION = 0, 1, 2, 3, 4
 MODEL_GAP, COMPANION_GAP, NEW_DIFFERENCE, OLD_DIFFERENCE = 5, 6, 7, 8
 # components that samples come from: of the model, then of what it is compared with
 MODEL_OLD, MODEL_NEW, TARGET_OLD, TARGET_NEW = 0, 1, 2, 3
+LANES = 128  # fills the registers, and state and store stay in the first cache
 _MOST_INVERSE_TEMPERATURE = 1e6
 
+# ---- polynomials ---------------------------------------------------------------------
+
+
+def _coefficients(
+    function: Callable[[FloatArray], FloatArray], low: float, high: float, degree: int
+) -> tuple[float, ...]:
+    """Power series of the Chebyshev interpolant, lowest power first."""
+    interpolant = Chebyshev.interpolate(function, degree, [low, high])
+    return tuple(map(float, interpolant.convert(kind=Polynomial).coef))
+
+
 _LOG2E = 1.4426950408889634
-_LN2_HIGH = 6.93147180369123816490e-01
-_LN2_LOW = 1.90821492927058770002e-10
+_LN2 = 0.6931471805599453
 _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, kept in the low bits
+_ROUND_BITS = np.int64(0x4338000000000000)
+_ONE_BITS = np.uint64(0x3FF0000000000000)
+_SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
+_QUARTER = 0.25 * math.pi
+# to 13 digits, which is plenty for random numbers and what is done with them
+_EXP = _coefficients(np.exp, -0.5 * _LN2, 0.5 * _LN2, 9)
+# of t = x^2: artanh(x) / x on |x| <= 1/3, and on |x| <= (sqrt(2) - 1) / (sqrt(2) + 1)
+_ARTANH = _coefficients(lambda t: np.arctanh(np.sqrt(t)) / np.sqrt(t), 0.0, 1.0 / 9.0, 7)
+_ARTANH_SHORT = _coefficients(lambda t: np.arctanh(np.sqrt(t)) / np.sqrt(t), 0.0, 0.02944, 5)
+# sin(x) / x and cos(x) on |x| <= pi / 4
+_SIN = _coefficients(lambda t: np.sin(np.sqrt(t)) / np.sqrt(t), 0.0, _QUARTER**2, 5)
+_COS = _coefficients(lambda t: np.cos(np.sqrt(t)), 0.0, _QUARTER**2, 5)
+_0, _1, _2, _3, _11, _12, _24, _40, _62, _63 = (
+    np.uint64(n) for n in (0, 1, 2, 3, 11, 12, 24, 40, 62, 63)
+)
 
 
 @_compiled()
-def exponential(x: FloatArray, flip: float, out: FloatArray, scratch: FloatArray) -> None:
-    """out = exp(min(x, flip * x)): flip -1 gives exp(-|x|). Arguments are clipped to +-708.
+def polynomial(coefficients: tuple[float, ...], x: float) -> float:
+    """A polynomial of odd degree, as two in x^2: neither chain of products waits for the other."""
+    square = x * x
+    odd, even = coefficients[-1], coefficients[-2]
+    for k in range(len(coefficients) - 3, 0, -2):
+        odd = coefficients[k] + square * odd
+        even = coefficients[k - 1] + square * even
+    return even + x * odd
 
-    The three arrays must not overlap, or the loop does not vectorise.
-    """
-    for i in range(x.size):
-        argument = max(min(min(x[i], flip * x[i]), 708.0), -708.0)
-        shifted = argument * _LOG2E + _ROUND
-        scratch[i] = shifted
-        whole = shifted - _ROUND
-        f = (argument - whole * _LN2_HIGH) - whole * _LN2_LOW  # |f| <= log(2) / 2
-        p = 1.0 / 479001600.0 + f * (1.0 / 6227020800.0)
-        p = 1.0 / 3628800.0 + f * (1.0 / 39916800.0 + f * p)
-        p = 1.0 / 40320.0 + f * (1.0 / 362880.0 + f * p)
-        p = 1.0 / 720.0 + f * (1.0 / 5040.0 + f * p)
-        p = 1.0 / 24.0 + f * (1.0 / 120.0 + f * p)
-        p = 1.0 / 2.0 + f * (1.0 / 6.0 + f * p)
-        out[i] = 1.0 + f * (1.0 + f * p)
+
+@_compiled()
+def exponential(x: float) -> float:
+    """exp(x); arguments are clipped to +-708."""
+    return power_of_two(max(min(x, 708.0), -708.0))
+
+
+@_compiled()
+def decay(x: float) -> float:
+    """exp(-|x|); arguments are clipped to +-708."""
+    return power_of_two(-min(abs(x), 708.0))
+
+
+@_compiled()
+def power_of_two(x: float) -> float:
+    """exp(x) as a power of 2 times exp of what is left, at most log(2) / 2."""
+    shifted = np.float64(x * _LOG2E + _ROUND)
+    whole = shifted - _ROUND
+    result = np.float64(polynomial(_EXP, x - whole * _LN2))
     # times 2**whole: add it to the exponent bits
-    bits = out.view(np.int64)
-    whole_bits = scratch.view(np.int64)
-    for i in range(x.size):
-        bits[i] += whole_bits[i] << 52
+    return np.int64(result.view(np.int64) + (shifted.view(np.int64) << 52)).view(np.float64)
 
 
 @_compiled()
-def add_log_ratio(
-    ours: FloatArray,
-    theirs: FloatArray,
-    exp_ours: FloatArray,
-    exp_theirs: FloatArray,
-    constant: float,
-    out: FloatArray,
-) -> None:
-    """out += constant + softplus(ours) - softplus(theirs), given both exp(-|.|)."""
-    for i in range(out.size):
-        e, f = exp_ours[i], exp_theirs[i]
-        # log((1 + e) / (1 + f)) = 2 artanh(x), |x| <= 1/3
-        x = (e - f) / (2.0 + e + f)
-        t = x * x
-        p = 1.0 / 29.0 + t * (1.0 / 31.0 + t * (1.0 / 33.0))
-        p = 1.0 / 25.0 + t * (1.0 / 27.0 + t * p)
-        p = 1.0 / 21.0 + t * (1.0 / 23.0 + t * p)
-        p = 1.0 / 17.0 + t * (1.0 / 19.0 + t * p)
-        p = 1.0 / 13.0 + t * (1.0 / 15.0 + t * p)
-        p = 1.0 / 9.0 + t * (1.0 / 11.0 + t * p)
-        p = 1.0 / 5.0 + t * (1.0 / 7.0 + t * p)
-        p = 1.0 + t * (1.0 / 3.0 + t * p)
-        out[i] += constant + ((max(ours[i], 0.0) - max(theirs[i], 0.0)) + 2.0 * x * p)
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(-x)), accurate where it is small."""
+    e = decay(x)
+    inverse = 1.0 / (1.0 + e)
+    return inverse if x >= 0.0 else e * inverse
 
 
 @_compiled()
-def sigmoid(x: FloatArray, exp_x: FloatArray, sign: float, out: FloatArray) -> None:
-    """out = 1 / (1 + exp(-sign * x)), given exp(-|x|); accurate where it is small."""
-    for i in range(x.size):
-        inverse = 1.0 / (1.0 + exp_x[i])
-        out[i] = inverse if sign * x[i] >= 0.0 else exp_x[i] * inverse
+def weights(logit: float) -> tuple[float, float, float]:
+    """Weights of the old and of the new mode, and the logarithm of the new one."""
+    e = math.exp(-abs(logit))
+    large, small = 1.0 / (1.0 + e), e / (1.0 + e)
+    log_new = -max(logit, 0.0) - math.log1p(e)
+    return (large, small, log_new) if logit >= 0.0 else (small, large, log_new)
+
+
+# ---- random numbers --------------------------------------------------------------------
+
+
+def new_source(stream: np.random.SeedSequence) -> Source:
+    """A source that :func:`seed` makes ready: the last lane is seeded as NumPy seeds SFC64."""
+    memory = np.zeros(5 * LANES + 3)  # in one piece, see new_space
+    state = memory[2 * LANES :].view(np.uint64).reshape(3, LANES + 1)
+    state[:, LANES] = stream.generate_state(3, np.uint64)
+    return Source(
+        state, np.ones(2, dtype=np.uint64), memory[: 2 * LANES], np.zeros(1, dtype=np.int64)
+    )
 
 
 @_compiled()
-def importance_weights(
-    advantage: FloatArray,
-    theirs: FloatArray,
-    exp_theirs: FloatArray,
-    replay: float,
-    target_log_weight: float,
-    out: FloatArray,
-    exponent: FloatArray,
-    scratch: FloatArray,
-) -> None:
-    """out = q / ((1 - replay) q + replay f_old), from log(q / p) and p's log-odds."""
-    for i in range(out.size):
-        # f_old / q = (p / q) r_p / a
-        exponent[i] = -advantage[i] + min(theirs[i], 0.0) - target_log_weight
-    exponential(exponent, 1.0, out, scratch)
-    for i in range(out.size):
-        out[i] = 1.0 / ((1.0 - replay) + replay * out[i] / (1.0 + exp_theirs[i]))
+def seed(source: Source) -> None:
+    """Give each lane three words of the last one, and discard what NumPy discards, twelve words."""
+    for _ in range(12):
+        next_word(source)
+    for j in range(LANES):
+        for i in range(3):
+            source.state[i, j] = next_word(source)
+    for _ in range(6):
+        refill(source)
+    source.used[0] = source.store.size
+
+
+@_compiled()
+def refill(source: Source) -> None:
+    """Two words from each lane make two normals: a radius and an angle.
+
+    The angle is uniform on a quarter of the circle; two low bits of its word turn it.
+    """
+    counter = source.counter[0]
+    a, b, c = source.state[0], source.state[1], source.state[2]
+    first, second = source.store[:LANES], source.store[LANES:]
+    for j in range(LANES):
+        word = a[j] + b[j] + counter
+        x = b[j] ^ (b[j] >> _11)
+        y = c[j] + (c[j] << _3)
+        z = ((c[j] << _24) | (c[j] >> _40)) + word
+        # radius sqrt(-2 log(u)), u in (0, 1], from 52 bits; u = 2^exponent mantissa
+        bits = np.float64(2.0 - np.uint64((word >> _12) | _ONE_BITS).view(np.float64)).view(
+            np.int64
+        )
+        exponent = (bits - _SQRT_HALF_BITS) >> 52
+        mantissa = np.int64(bits - (exponent << 52)).view(np.float64)
+        whole = np.int64(exponent + _ROUND_BITS).view(np.float64) - _ROUND
+        ratio = (mantissa - 1.0) / (mantissa + 1.0)
+        log = whole * _LN2 + 2.0 * ratio * polynomial(_ARTANH_SHORT, ratio * ratio)
+        radius = np.float64(math.sqrt(max(-2.0 * log, 0.0)))
+        word = x + y + (counter + _1)
+        a[j] = y ^ (y >> _11)
+        b[j] = z + (z << _3)
+        c[j] = ((z << _24) | (z >> _40)) + word
+        unit = np.uint64((word >> _12) | _ONE_BITS).view(np.float64)
+        angle = (unit - 1.5) * (2.0 * _QUARTER)
+        square = angle * angle
+        radius = np.uint64(radius.view(np.uint64) ^ ((word & _2) << _62)).view(np.float64)
+        along = radius * polynomial(_COS, square)
+        across = radius * (angle * polynomial(_SIN, square))
+        turned = (word & _1) == _0
+        first[j] = along if turned else across
+        second[j] = across if turned else along
+    source.counter[0] = counter + _2
+    source.used[0] = 0
+
+
+@_compiled()
+def next_word(source: Source) -> Any:
+    """64 random bits, from the last lane."""
+    state, j = source.state, LANES
+    word = state[0, j] + state[1, j] + source.counter[1]
+    source.counter[1] += _1
+    state[0, j] = state[1, j] ^ (state[1, j] >> _11)
+    state[1, j] = state[2, j] + (state[2, j] << _3)
+    state[2, j] = ((state[2, j] << _24) | (state[2, j] >> _40)) + word
+    return word
+
+
+@_compiled()
+def draw_normals(source: Source, out: FloatArray) -> None:
+    done = 0
+    while done < out.size:
+        used = source.used[0]
+        if used == source.store.size:
+            refill(source)
+            used = 0
+        n = min(out.size - done, source.store.size - used)
+        copy(source.store[used : used + n], out[done : done + n])
+        source.used[0] = used + n
+        done += n
+
+
+@_compiled()
+def draw_normal(source: Source) -> float:
+    if source.used[0] == source.store.size:
+        refill(source)
+    source.used[0] += 1
+    normal: float = source.store[source.used[0] - 1]
+    return normal
+
+
+@_compiled()
+def draw_binomial(source: Source, size: int, probability: float) -> int:
+    """Count of ``size`` uniforms below the probability, 64 of them at a time, bit by bit.
+
+    A lane is decided at the first binary digit in which its uniform and the probability
+    differ. Digits beyond the 64th are 0.
+    """
+    if probability >= 1.0:
+        return size
+    digits = np.uint64(probability * 2.0**64)
+    count = _0
+    for done in range(0, size, 64):
+        open_lanes = ~_0 >> np.uint64(64 - min(64, size - done))
+        below = _0
+        digit = _63
+        while open_lanes != _0:
+            word = next_word(source)
+            if (digits >> digit) & _1 == _1:
+                below |= open_lanes & ~word
+                open_lanes &= word
+            else:
+                open_lanes &= ~word
+            if digit == _0:
+                break
+            digit -= _1
+        count += population(below)
+    result: int = np.int64(count)  # type: ignore[assignment]
+    return result
+
+
+@_compiled()
+def population(word: Any) -> Any:
+    """Number of bits that are 1, summed in fields of 2, 4 and 8 bits."""
+    word = word - ((word >> _1) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> _2) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@_compiled()
+def draw_chi(source: Source, freedom: int) -> float:
+    """Square root of a chi-squared number: Marsaglia and Tsang's rejection for its half."""
+    if freedom == 0:
+        return 0.0
+    if freedom == 1:
+        return abs(draw_normal(source))
+    d = 0.5 * freedom - 1.0 / 3.0
+    while True:
+        x = draw_normal(source)
+        v = (1.0 + x / math.sqrt(9.0 * d)) ** 3
+        if v <= 0.0:
+            continue
+        u = (np.float64(next_word(source) >> _12) + 0.5) * 2.0**-52
+        if math.log(u) < 0.5 * x * x + d - d * v + d * math.log(v):
+            return math.sqrt(2.0 * d * v)
+
+
+# ---- vectors -----------------------------------------------------------------------------
 
 
 @_compiled("reassoc", "nsz")
@@ -254,47 +488,6 @@ def add_multiple(factor: float, x: FloatArray, out: FloatArray) -> None:
 
 
 @_compiled()
-def multiply(x: FloatArray, y: FloatArray, out: FloatArray) -> None:
-    for i in range(out.size):
-        out[i] = x[i] * y[i]
-
-
-@_compiled()
-def subtract_product(x: FloatArray, y: FloatArray, out: FloatArray) -> None:
-    for i in range(x.size):
-        out[i] -= x[i] * y[i]
-
-
-@_compiled()
-def draw_normals(rng: np.random.Generator, out: FloatArray) -> None:
-    for i in range(out.size):
-        out[i] = rng.standard_normal()
-
-
-@_compiled()
-def draw_binomial(rng: np.random.Generator, size: int, probability: float) -> int:
-    if size > 64:
-        return rng.binomial(size, probability)
-    count = 0 * size  # for a few samples a label each is faster
-    for _ in range(size):
-        if rng.random() < probability:
-            count += 1
-    return count
-
-
-@_compiled()
-def draw_chi(rng: np.random.Generator, freedom: int) -> float:
-    if freedom == 0:
-        return 0.0
-    return math.sqrt(rng.chisquare(freedom))
-
-
-@_compiled()
-def log_sigmoid(x: float) -> float:
-    return min(x, 0.0) - math.log1p(math.exp(-abs(x)))
-
-
-@_compiled()
 def extend(
     basis: FloatArray, rank: int, vector: FloatArray, length: int, coordinates: FloatArray
 ) -> int:
@@ -326,7 +519,7 @@ def extend(
 def fold(full: FloatArray, frame: FloatArray, coordinates: FloatArray, vectors: FloatArray) -> int:
     """New frame from the vectors at a record; returns its rank."""
     rows = full.shape[0]
-    rank = 0 * full.size  # a bare 0 is a type of its own to the compiler
+    rank = 0
     for row in range(rows):
         rank = extend(frame, rank, full[row], full.shape[1], coordinates)
         fill(0.0, vectors[row])
@@ -336,7 +529,7 @@ def fold(full: FloatArray, frame: FloatArray, coordinates: FloatArray, vectors: 
 
 @_compiled()
 def unfold(
-    rng: np.random.Generator,
+    source: Source,
     rank: int,
     frame: FloatArray,
     coordinates: FloatArray,
@@ -346,7 +539,7 @@ def unfold(
     """All errors in all dimensions: the outer directions get names, at random."""
     outer = full.shape[0] - 1
     for k in range(rank, rank + outer):
-        draw_normals(rng, full[NEW_ERROR])
+        draw_normals(source, full[NEW_ERROR])
         extend(frame, k, full[NEW_ERROR], full.shape[1], coordinates)
     for row in range(NEW_ERROR, NEW_ERROR + outer):
         fill(0.0, full[row])
@@ -360,7 +553,7 @@ def rotate(
 ) -> None:
     """Turn the outer parts of the errors, of that width, into as few axes as there are errors."""
     outer = width - 2
-    rank = 0 * width
+    rank = 0
     for row in (OLD_ERROR, NEW_ERROR, OLD_COMPANION, NEW_COMPANION):
         if row <= outer:
             part = vectors[row, first : first + width]
@@ -369,27 +562,70 @@ def rotate(
             copy(coordinates[:outer], part[:outer])
 
 
+@_compiled("reassoc", "nsz")
+def product(vectors: FloatArray, row: Row, other: Row, n: int) -> float:
+    """Scalar product of two rows."""
+    result = 0.0
+    for i in range(n):
+        result += vectors[row, i] * vectors[other, i]
+    return result
+
+
+@_compiled()
+def size_of_errors(vectors: FloatArray, n: int) -> float:
+    old, new = np.int64(OLD_ERROR), np.int64(NEW_ERROR)
+    return product(vectors, old, old, n) + product(vectors, new, new, n)
+
+
 @_compiled()
 def combine(
-    x: float,
-    y: float,
-    z: float,
-    first: FloatArray,
-    second: FloatArray,
-    third: FloatArray,
+    vectors: FloatArray,
+    rows: tuple[int, int, int],
+    factors: tuple[float, float, float],
+    n: int,
     out: FloatArray,
 ) -> None:
-    """out[:n] = x first + y second + z third."""
-    for i in range(first.size):
-        out[i] = x * first[i] + y * second[i] + z * third[i]
+    """out[:n] = the rows times the factors."""
+    (u, v, w), (x, y, z) = rows, factors
+    for i in range(n):
+        out[i] = x * vectors[u, i] + y * vectors[v, i] + z * vectors[w, i]
+
+
+@_compiled()
+def add_rows(factors: FloatArray, basis: FloatArray, rank: int, n: int, out: FloatArray) -> None:
+    """out[:n] += factors[:rank] @ basis[:rank, :n]."""
+    for k in range(rank):
+        factor = factors[k]
+        for i in range(n):
+            out[i] += factor * basis[k, i]
+
+
+@_compiled()
+def descend(
+    rate: FloatArray, gradient: FloatArray, plan: Plan, n: int, vectors: FloatArray
+) -> None:
+    """One step of the means that are trained."""
+    for i in range(n):
+        if plan.train_old:
+            vectors[OLD_ERROR, i] -= rate[i] * gradient[0, i]
+        if plan.train_new:
+            vectors[NEW_ERROR, i] -= rate[i] * gradient[1, i]
+
+
+@_compiled()
+def approach(
+    vectors: FloatArray, row: int, companion: int, n: int, ema: float, anchor: float
+) -> None:
+    """Move the companion's error towards the model's and towards 0, the fixed mixture's."""
+    for i in range(n):
+        error = vectors[companion, i]
+        vectors[companion, i] = error + ema * (vectors[row, i] - error) - anchor * error
 
 
 @_compiled()
 def add_orthogonal_noise(
-    rng: np.random.Generator,
-    aa: float,
-    ac: float,
-    cc: float,
+    source: Source,
+    squares: FloatArray,
     basis: FloatArray,
     rank: int,
     n: int,
@@ -399,71 +635,259 @@ def add_orthogonal_noise(
 ) -> int:
     """Add the part of both sums of samples that is orthogonal to the basis.
 
-    ``unnamed`` counts the dimensions beyond the ``n`` that are followed; if there are any,
-    their noise goes to two more coordinates. Returns the number of coordinates.
+    ``squares`` holds the sums of a^2, a c and c^2; ``unnamed`` counts the dimensions beyond
+    the ``n`` that are followed: if there are any, their noise goes to two more coordinates.
+    Returns the number of coordinates.
     """
     for row in range(2):
         xi = noise[row, :n]
-        draw_normals(rng, xi)
+        draw_normals(source, xi)
         for k in range(rank):
             add_multiple(-dot(basis[k, :n], xi), basis[k, :n], xi)
     width = n
     if unnamed > 0:
         width = n + 2
-        noise[0, n] = draw_chi(rng, unnamed)
+        noise[0, n] = draw_chi(source, unnamed)
         noise[0, n + 1] = 0.0
-        noise[1, n] = rng.standard_normal()
-        noise[1, n + 1] = draw_chi(rng, unnamed - 1)
-        fill(0.0, gradient[0, n:width])
-        fill(0.0, gradient[1, n:width])
-    # Cholesky factor of [[aa, ac], [ac, cc]]
-    first = math.sqrt(aa)
-    shared = ac / first if first > 0.0 else 0.0
-    second = math.sqrt(max(cc - shared * shared, 0.0))
-    add_multiple(first, noise[0, :width], gradient[0, :width])
-    add_multiple(shared, noise[0, :width], gradient[1, :width])
-    add_multiple(second, noise[1, :width], gradient[1, :width])
+        noise[1, n] = draw_normal(source)
+        noise[1, n + 1] = draw_chi(source, unnamed - 1)
+        for row in range(2):
+            gradient[row, n] = 0.0
+            gradient[row, n + 1] = 0.0
+    # Cholesky factor of the matrix of the three sums
+    first = math.sqrt(squares[0])
+    shared = squares[1] / first if first > 0.0 else 0.0
+    second = math.sqrt(max(squares[2] - shared * shared, 0.0))
+    for i in range(width):
+        gradient[0, i] += first * noise[0, i]
+        gradient[1, i] += shared * noise[0, i] + second * noise[1, i]
     return width
 
 
 @_compiled()
-def approach(error: FloatArray, plan: Plan, out: FloatArray) -> None:
-    """Move the companion's error towards the model's and towards 0, the fixed mixture's."""
-    for i in range(out.size):
-        out[i] += plan.ema * (error[i] - out[i]) - plan.anchor * out[i]
+def relate(
+    vectors: FloatArray, n: int, companion: bool, gate: bool, fixed_logit: float, means: FloatArray
+) -> None:
+    """Differences of means, and the mean of each affine form under each component.
+
+    The forms are log-odds of old under the model and under what it is compared with (the first
+    two still lack their logits), the log-ratio of their new components, and log-odds of old for
+    the gate of a reward, whose samples are the companion's.
+    """
+    # integers of one type: a function is compiled anew for each constant it is called with
+    fixed, q, t_o, t_n = (
+        np.int64(FIXED_GAP),
+        np.int64(MODEL_GAP),
+        np.int64(OLD_COMPANION),
+        np.int64(NEW_COMPANION),
+    )
+    p, e_o, e_n = fixed, np.int64(OLD_ERROR), np.int64(NEW_ERROR)
+    if companion:
+        p, e_o, e_n = np.int64(COMPANION_GAP), np.int64(OLD_DIFFERENCE), np.int64(NEW_DIFFERENCE)
+        for i in range(n):
+            old_companion, new_companion = vectors[t_o, i], vectors[t_n, i]
+            vectors[e_o, i] = vectors[OLD_ERROR, i] - old_companion
+            vectors[e_n, i] = vectors[NEW_ERROR, i] - new_companion
+            vectors[p, i] = vectors[fixed, i] + (new_companion - old_companion)
+    for i in range(n):
+        vectors[q, i] = vectors[p, i] + (vectors[e_n, i] - vectors[e_o, i])
+    half_qq, half_pp = 0.5 * product(vectors, q, q, n), 0.5 * product(vectors, p, p, n)
+    half_nn, cross = 0.5 * product(vectors, e_n, e_n, n), product(vectors, e_n, p, n)
+    means[0, MODEL_OLD] = half_qq
+    means[0, MODEL_NEW] = -half_qq
+    means[0, TARGET_OLD] = half_qq + product(vectors, q, e_o, n)
+    means[0, TARGET_NEW] = -half_qq + product(vectors, q, e_n, n)
+    means[1, MODEL_OLD] = half_pp - product(vectors, p, e_o, n)
+    means[1, MODEL_NEW] = -half_pp - cross
+    means[1, TARGET_OLD] = half_pp
+    means[1, TARGET_NEW] = -half_pp
+    means[2, MODEL_OLD] = product(vectors, e_n, e_o, n) - cross - half_nn
+    means[2, MODEL_NEW] = half_nn
+    means[2, TARGET_OLD] = -cross - half_nn
+    means[2, TARGET_NEW] = -half_nn
+    if gate:
+        half_gg = 0.5 * product(vectors, fixed, fixed, n)
+        old_shift = product(vectors, fixed, t_o, n)
+        new_shift = product(vectors, fixed, t_n, n)
+        means[3, TARGET_OLD] = fixed_logit + half_gg - old_shift
+        means[3, TARGET_NEW] = fixed_logit - half_gg - new_shift
+
+
+# ---- passes over the batch -----------------------------------------------------------------
 
 
 @_compiled()
-def gated_reward(
-    log_odds: FloatArray,
-    exp_log_odds: FloatArray,
-    gap: float,
-    hard: bool,
+def fill_pieces(
+    means: FloatArray,
+    logit: float,
+    target_logit: float,
+    sources: tuple[int, ...],
+    end: IntArray,
+    values: FloatArray,
+) -> None:
+    """Each form of each sample starts at its mean under the component that drew the sample."""
+    for form in range(values.shape[0]):
+        shift = 0.0
+        if form == 0:
+            shift = logit
+        elif form == 1:
+            shift = target_logit
+        first, piece = 0, 0
+        while piece < end.size:
+            for component in sources:
+                mean = means[form, component] + shift
+                part = values[form, first : end[piece]]
+                for i in range(part.size):
+                    part[i] = mean
+                first = end[piece]
+                piece += 1
+
+
+@_compiled()
+def sum_pieces(
+    a: FloatArray, c: FloatArray, sources: tuple[int, ...], end: IntArray, sums: FloatArray
+) -> None:
+    """Sums of a and of c over the samples of each component."""
+    for component in range(4):
+        sums[0, component] = 0.0
+        sums[1, component] = 0.0
+    first, piece = 0, 0
+    while piece < end.size:
+        for component in sources:
+            sums[0, component] += total(a[first : end[piece]])
+            sums[1, component] += total(c[first : end[piece]])
+            first = end[piece]
+            piece += 1
+
+
+@_compiled("reassoc", "nsz")
+def weigh_normals(
+    a: FloatArray, c: FloatArray, rank: int, normals: FloatArray, out: FloatArray
+) -> None:
+    """out = (a, c) @ normals[:rank].T, three rows at a time."""
+    for k in range(0, rank, 3):
+        second, third = min(k + 1, rank - 1), min(k + 2, rank - 1)
+        u, v, w = normals[k], normals[second], normals[third]
+        au, av, aw, cu, cv, cw = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(a.size):
+            au += a[i] * u[i]
+            av += a[i] * v[i]
+            aw += a[i] * w[i]
+            cu += c[i] * u[i]
+            cv += c[i] * v[i]
+            cw += c[i] * w[i]
+        # an absent row is a repeated one, and writes what that one wrote
+        out[0, k], out[0, second], out[0, third] = au, av, aw
+        out[1, k], out[1, second], out[1, third] = cu, cv, cw
+
+
+@_compiled()
+def split(log_odds: FloatArray, old: FloatArray, new: FloatArray) -> None:
+    """Responsibilities of both modes, accurate where they are small."""
+    for i in range(log_odds.size):
+        x = log_odds[i]
+        e = decay(x)
+        large = 1.0 / (1.0 + e)
+        small = e * large
+        old[i] = large if x >= 0.0 else small
+        new[i] = small if x >= 0.0 else large
+
+
+@_compiled()
+def log_ratios(
+    values: FloatArray,
+    slopes: FloatArray,
+    normals: FloatArray,
+    rank: int,
+    constant: float,
+    old: FloatArray,
+    new: FloatArray,
+) -> None:
+    """From log-odds under both and the log-ratio of the new components, the whole log-ratio.
+
+    The forms are completed first: ``slopes`` times the first three normals. In place of a
+    row of normals that is not there stands one that is, with slopes 0. Writes the log-ratio over
+    that of the new components, and the model's responsibilities.
+    """
+    u, v, w = normals[0], normals[min(1, rank - 1)], normals[min(2, rank - 1)]
+    ours, theirs, advantage = values[0], values[1], values[2]
+    xu, xv, xw = slopes[0, 0], slopes[0, 1], slopes[0, 2]
+    yu, yv, yw = slopes[1, 0], slopes[1, 1], slopes[1, 2]
+    au, av, aw = slopes[2, 0], slopes[2, 1], slopes[2, 2]
+    for i in range(old.size):
+        x = ours[i] + xu * u[i] + xv * v[i] + xw * w[i]
+        y = theirs[i] + yu * u[i] + yv * v[i] + yw * w[i]
+        theirs[i] = y
+        e, f = decay(x), decay(y)
+        # log((1 + e) / (1 + f)) = 2 artanh(ratio); one division for it and for 1 / (1 + e)
+        one, both = 1.0 + e, 2.0 + e + f
+        inverse = 1.0 / (one * both)
+        ratio = (e - f) * one * inverse
+        tail = ratio * polynomial(_ARTANH, ratio * ratio)
+        straight = advantage[i] + au * u[i] + av * v[i] + aw * w[i]
+        advantage[i] = straight + (constant + (max(x, 0.0) - max(y, 0.0))) + 2.0 * tail
+        large = both * inverse
+        small = e * large
+        old[i] = large if x >= 0.0 else small
+        new[i] = small if x >= 0.0 else large
+
+
+@_compiled()
+def importance_weights(
+    advantage: FloatArray,
+    theirs: FloatArray,
+    replay: float,
+    target_log_weight: float,
     out: FloatArray,
 ) -> None:
-    """out = gap (1 - r), or gap where r < 1/2, from the gate's log-odds and exp(-|.|)."""
+    """out = q / ((1 - replay) q + replay f_old), from log(q / p) and p's log-odds."""
+    for i in range(out.size):
+        # f_old / q = (p / q) r_p / a
+        f = decay(theirs[i])
+        density = exponential(min(theirs[i], 0.0) - advantage[i] - target_log_weight)
+        out[i] = 1.0 / ((1.0 - replay) + replay * density / (1.0 + f))
+
+
+@_compiled("reassoc", "nsz")
+def share(
+    alpha: FloatArray,
+    scale: float,
+    subtract: float,
+    old: FloatArray,
+    new: FloatArray,
+    a: FloatArray,
+    c: FloatArray,
+    squares: FloatArray,
+) -> None:
+    """a, c = (scale alpha - subtract) times both responsibilities, and their sums of products."""
+    aa, ac, cc = 0.0, 0.0, 0.0
+    for i in range(alpha.size):
+        x = scale * alpha[i] - subtract
+        y, z = x * old[i], x * new[i]
+        a[i] = y
+        c[i] = z
+        aa += y * y
+        ac += y * z
+        cc += z * z
+    squares[0], squares[1], squares[2] = aa, ac, cc
+
+
+@_compiled()
+def gated_reward(log_odds: FloatArray, gap: float, hard: bool, out: FloatArray) -> None:
+    """out = gap (1 - r), or gap where r < 1/2, from the gate's log-odds."""
     if hard:
         for i in range(out.size):
             out[i] = gap if log_odds[i] < 0.0 else 0.0
     else:
-        sigmoid(log_odds, exp_log_odds, -1.0, out)
         for i in range(out.size):
-            out[i] *= gap
+            out[i] = gap * sigmoid(-log_odds[i])
 
 
 @_compiled()
-def temper(
-    reward: FloatArray,
-    k: float,
-    top: float,
-    out: FloatArray,
-    exponent: FloatArray,
-    scratch: FloatArray,
-) -> None:
+def temper(reward: FloatArray, k: float, top: float, out: FloatArray) -> None:
     """out = exp(k (reward - top))."""
     for i in range(out.size):
-        exponent[i] = k * (reward[i] - top)
-    exponential(exponent, 1.0, out, scratch)
+        out[i] = exponential(k * (reward[i] - top))
 
 
 @_compiled("reassoc", "nsz")
@@ -485,8 +909,6 @@ def budget_temperature(
     budget: float,
     guess: float,
     out: FloatArray,
-    exponent: FloatArray,
-    scratch: FloatArray,
 ) -> float:
     """Inverse temperature k at which KL(softmax(k reward) || uniform) is the budget.
 
@@ -506,7 +928,7 @@ def budget_temperature(
         if spread > 1e-30:
             k = min(math.sqrt(2.0 * budget / spread), high)
     for _ in range(200):
-        temper(reward, k, top, out, exponent, scratch)
+        temper(reward, k, top, out)
         mass, first, second = centered_moments(reward, top, out)
         mean = first / mass
         divergence = math.log(n / mass) + k * mean
@@ -541,8 +963,6 @@ def entropic_coefficients(
     guess: FloatArray,
     out: FloatArray,
     tilt: FloatArray,
-    exponent: FloatArray,
-    scratch: FloatArray,
 ) -> None:
     """out = 1 - w + temperature (A - mean A), w = e^{kR} over its mean in the rest of the group.
 
@@ -559,11 +979,9 @@ def entropic_coefficients(
         top = rewards[best]
         k = plan.inverse_temperature
         if k > 0.0:
-            temper(rewards, k, top, weights, exponent[:n], scratch[:n])
+            temper(rewards, k, top, weights)
         else:  # groups are alike: the temperature of one is a good guess for the next
-            k = budget_temperature(
-                rewards, top, plan.budget, guess[0], weights, exponent[:n], scratch[:n]
-            )
+            k = budget_temperature(rewards, top, plan.budget, guess[0], weights)
             guess[0] = k if k * abs(plan.reward_gap) < 100.0 else 0.0
         # without the best first: its own weight is 1 and would swamp the others
         own = weights[best]
@@ -587,8 +1005,6 @@ def regression_coefficients(
     advantage: FloatArray,
     out: FloatArray,
     tilt: FloatArray,
-    exponent: FloatArray,
-    scratch: FloatArray,
 ) -> None:
     """out = 2 tau (tau A - (R - V)), V = log(mean of e^{kR} in the group) / k."""
     n = plan.group_size
@@ -596,38 +1012,82 @@ def regression_coefficients(
     top = max(plan.reward_gap, 0.0)
     mild = k * abs(plan.reward_gap) < 500.0  # then no exponential underflows: one for all groups
     if mild:
-        temper(reward, k, top, tilt, exponent, scratch)
+        temper(reward, k, top, tilt)
     for first in range(0, reward.size, n):
         if not mild:
             rewards = reward[first : first + n]
             top = rewards[0]
             for i in range(n):
                 top = max(top, rewards[i])
-            temper(rewards, k, top, tilt[first : first + n], exponent[:n], scratch[:n])
+            temper(rewards, k, top, tilt[first : first + n])
         value = top + math.log(total(tilt[first : first + n]) / n) / k
         for i in range(first, first + n):
             out[i] = 2.0 * tau * (tau * advantage[i] - (reward[i] - value))
 
 
-@_compiled()
-def simulate_block(
-    rng: np.random.Generator,
-    plan: Plan,
-    start_logit: float,
-    companion_logit: float,
-    start: FloatArray,
-    mean_rate: FloatArray,
-    record_steps: IntArray,
-    logits: FloatArray,
-    companion_logits: FloatArray,
-    old_errors: FloatArray,
-    new_errors: FloatArray,
-    starved: IntArray,
-    stop: IntArray,
-) -> None:
-    """Run the replicates of one block, one after the other.
+def forms_of(rule: int) -> int:
+    """Number of affine forms that a rule needs of a sample."""
+    return {FORWARD: 1, REGRESSION: 4}.get(rule, 3)
 
-    All vectors are whitened; ``mean_rate`` is the step per coordinate (alike if rotating);
+
+def sources_of(variant: Variant) -> tuple[int, ...]:
+    """Components that samples come from. A batch is a row of pieces, one for each (and group)."""
+    if variant.rule in (FORWARD, REGRESSION):
+        return TARGET_OLD, TARGET_NEW
+    return (MODEL_OLD, MODEL_NEW, TARGET_OLD) if variant.replayed else (MODEL_OLD, MODEL_NEW)
+
+
+def new_space(variant: Variant, plan: Plan, rows: int, dim: int) -> Space:
+    """Memory for a block whose table of start vectors has that shape.
+
+    Vectors that meet in a loop share one piece of memory: before such a loop runs, it compares
+    addresses, and its two versions may round differently.
+    """
+    rotating, direct = variant.mode == ROTATING, variant.mode == DIRECT
+    length = dim
+    if rotating:
+        length = FOLLOWED_WITH_COMPANION if variant.companion else FOLLOWED
+    axes = dim if direct else 4
+    forms = forms_of(variant.rule)
+    vectors = np.zeros((13 + axes, length))
+    batch = np.zeros((6 + forms + axes, plan.batch_size))
+    groups = 1
+    if variant.rule in (ENTROPIC, REGRESSION):
+        groups = plan.batch_size // plan.group_size
+    outer = 2 * rows - 1
+    return Space(
+        vectors=vectors[:9],
+        noise=vectors[9:11],
+        gradient=vectors[11:13],
+        basis=vectors[13:],
+        slopes=np.zeros((4, max(axes, 3))),
+        weighed=np.zeros((2, axes)),
+        old=batch[0],
+        new=batch[1],
+        a=batch[2],
+        c=batch[3],
+        weight=batch[4],
+        alpha=batch[5],
+        values=batch[6 : 6 + forms],
+        normals=batch[6 + forms :],
+        end=np.zeros(groups * len(sources_of(variant)), dtype=np.int64),
+        means=np.zeros((4, 4)),
+        sums=np.zeros((2, 4)),
+        squares=np.zeros(3),
+        guess=np.zeros(1),
+        full=np.zeros((rows, dim)),
+        frame=np.zeros((outer if rotating else 0, dim)),
+        frame_coordinates=np.zeros(outer),
+        turned=np.zeros((4, 6)),
+        turned_coordinates=np.zeros(4),
+    )
+
+
+@functools.cache
+def block_kernel(variant: Variant) -> Callable[..., None]:
+    """The compiled run of a block of replicates, one after the other.
+
+    Its arguments are whitened; ``mean_rate`` is the step per coordinate (alike if rotating);
     ``start`` holds the fixed mixture's gap and the errors of the new and of the old mean, then
     those of the companion if there is one. ``logits`` and, with a companion,
     ``companion_logits`` have shape (replicates, records); ``old_errors`` and
@@ -635,308 +1095,265 @@ def simulate_block(
     trained. ``stop[0]`` not 0 ends the run early. A parameter that leaves the finite range
     sets it to 1, and ``stop[1]`` to the step.
     """
-    dim = start.shape[1]
-    size = plan.batch_size
-    means_move = plan.train_old or plan.train_new
-    named = dim if plan.rotating else 1
-    rows = start.shape[0]
-    length = dim
-    if plan.rotating:
-        length = FOLLOWED_WITH_COMPANION if plan.companion else FOLLOWED
-    axes = dim if plan.direct else 4
-
-    vectors = np.zeros((9, length))
-    basis = np.zeros((axes, length))
-    coordinates = np.zeros((9, axes))  # of the vectors in the basis
-    noise = np.zeros((2, length))
-    gradient = np.zeros((2, length))
-    normals = np.empty((axes, size))
-    buffers = np.empty((12, size))
-    ours, theirs, advantage, gate = buffers[0], buffers[1], buffers[2], buffers[3]
-    exp_ours, exp_theirs, scratch = buffers[4], buffers[5], buffers[6]
-    old, new, weight, a, c = buffers[7], buffers[8], buffers[9], buffers[10], buffers[11]
-    entropic, regression = plan.rule == ENTROPIC, plan.rule == REGRESSION
+    # plain names: the compiler drops branches on constants that it finds in the closure
+    rule, mode, means_move, companion, pathwise, replayed = variant
+    direct, rotating = mode == DIRECT, mode == ROTATING
+    forward, entropic, regression = rule == FORWARD, rule == ENTROPIC, rule == REGRESSION
     grouped = entropic or regression
-    # a batch is a row of pieces: samples of one group that come from one component
-    pieces = 2 * (size // plan.group_size) if grouped else 4
-    source = np.zeros(pieces, dtype=np.int64)
-    end = np.zeros(pieces, dtype=np.int64)
-    means = np.zeros((4, 4))
-    a_sums = np.zeros(4)
-    c_sums = np.zeros(4)
-    full = np.zeros((rows, dim))
-    frame = np.zeros((2 * rows - 1, named))
-    frame_coordinates = np.zeros(2 * rows - 1)
-    guess = np.zeros(1)  # of the next group's temperature
-    turned = np.zeros((4, 6))
-    turned_coordinates = np.zeros(4)
+    reweighted = rule == FORWARD_ON_POLICY
+    orthogonal = means_move and not direct and not pathwise
+    forms, sources = forms_of(rule), sources_of(variant)
+    # the vectors that the affine forms hang on
+    compared = (COMPANION_GAP, NEW_DIFFERENCE, OLD_DIFFERENCE)
+    if not companion:
+        compared = (FIXED_GAP, NEW_ERROR, OLD_ERROR)
+    order = (MODEL_GAP, compared[0], compared[1], FIXED_GAP)
+    old_difference = compared[2]
 
-    target_logit = plan.fixed_logit
-    target_log_old = log_sigmoid(target_logit)
-    target_log_new = log_sigmoid(-target_logit)
-    # Affine forms of a sample: log-odds of old under the model and under what it is compared
-    # with, log-ratio of their new components, and log-odds of old for the gate of a reward.
-    # These are the vectors they hang on; without a companion the fixed mixture is in its place.
-    order = (
-        MODEL_GAP,
-        COMPANION_GAP if plan.companion else FIXED_GAP,
-        NEW_DIFFERENCE if plan.companion else NEW_ERROR,
-        FIXED_GAP,
-    )
-    old_difference = OLD_DIFFERENCE if plan.companion else OLD_ERROR
-    forms = 3
-    if plan.rule == FORWARD:
-        forms = 1
-    elif regression:
-        forms = 4
-    if plan.direct:
-        for k in range(dim):
-            basis[k, k] = 1.0
+    @_compiled(entry=True)
+    def simulate_block(
+        source: Source,
+        plan: Plan,
+        space: Space,
+        start_logit: float,
+        companion_logit: float,
+        start: FloatArray,
+        mean_rate: FloatArray,
+        record_steps: IntArray,
+        logits: FloatArray,
+        companion_logits: FloatArray,
+        old_errors: FloatArray,
+        new_errors: FloatArray,
+        starved: IntArray,
+        stop: IntArray,
+    ) -> None:
+        seed(source)
+        vectors, basis, slopes = space.vectors, space.basis, space.slopes
+        noise, gradient, weighed = space.noise, space.gradient, space.weighed
+        frame, full, turned, means = space.frame, space.full, space.turned, space.means
+        normals, values, end = space.normals, space.values, space.end
+        old, new, a, c, weight, alpha = (
+            space.old,
+            space.new,
+            space.a,
+            space.c,
+            space.weight,
+            space.alpha,
+        )
+        squares, sums = space.squares, space.sums
+        rows, dim = start.shape
+        size = plan.batch_size
+        groups = end.size // len(sources)
+        ours = values[0]
+        if not forward:
+            theirs, advantage = values[1], values[2]
+        if direct:
+            for k in range(dim):
+                basis[k, k] = 1.0
+        log_fixed_old = weights(-plan.fixed_logit)[2]
+        log_target_new = weights(plan.fixed_logit)[2]
 
-    for replicate in range(starved.size):
-        logit = start_logit
-        if plan.companion:
-            target_logit = companion_logit
-        for row in range(rows):
-            copy(start[row], full[row])
-        frame_rank = 0
-        n = dim
-        if plan.rotating:
-            frame_rank = fold(full, frame, frame_coordinates, vectors)
-            n = frame_rank + rows - 1
-        else:
+        for replicate in range(starved.size):
+            logit = start_logit
+            target_logit = companion_logit if companion else plan.fixed_logit
+            n = dim
+            rank = dim
             for row in range(rows):
-                copy(full[row], vectors[row])
-        record = 0
-        guess[0] = 0.0
-        for step in range(record_steps[-1] + 1):
-            if stop[0] != 0:
-                return
-            if step == record_steps[record]:
-                logits[replicate, record] = logit
-                if plan.companion:
-                    companion_logits[replicate, record] = target_logit
-                if means_move:
-                    if not plan.rotating:
-                        copy(vectors[OLD_ERROR], full[OLD_ERROR])
-                        copy(vectors[NEW_ERROR], full[NEW_ERROR])
-                    elif step > 0:
-                        unfold(rng, frame_rank, frame, frame_coordinates, vectors, full)
-                        frame_rank = fold(full, frame, frame_coordinates, vectors)
-                        n = frame_rank + rows - 1
-                    if plan.train_old:
-                        copy(full[OLD_ERROR], old_errors[replicate, record])
-                    if plan.train_new:
-                        copy(full[NEW_ERROR], new_errors[replicate, record])
-                record += 1
-                if record == record_steps.size:
-                    break
-
-            # ---- geometry ---------------------------------------------------------
-            q, p = vectors[MODEL_GAP, :n], vectors[order[1], :n]
-            e_o, e_n = vectors[old_difference, :n], vectors[order[2], :n]
-            if means_move or plan.companion or step == 0:
-                if plan.companion:
-                    for i in range(n):
-                        e_o[i] = vectors[OLD_ERROR, i] - vectors[OLD_COMPANION, i]
-                        e_n[i] = vectors[NEW_ERROR, i] - vectors[NEW_COMPANION, i]
-                        p[i] = vectors[FIXED_GAP, i] + (
-                            vectors[NEW_COMPANION, i] - vectors[OLD_COMPANION, i]
-                        )
-                for i in range(n):
-                    q[i] = p[i] + (e_n[i] - e_o[i])
-                rank = 0 * size  # a bare 0 is a type of its own to the compiler
-                for form in range(forms):
-                    row = order[form]
-                    if plan.direct:
-                        rank = dim
-                        copy(vectors[row], coordinates[row])
-                    else:
-                        rank = extend(basis, rank, vectors[row], n, coordinates[row])
-                half_qq, half_pp, half_nn = 0.5 * dot(q, q), 0.5 * dot(p, p), 0.5 * dot(e_n, e_n)
-                # mean of each form under each component; the first still lacks the logit
-                means[0, MODEL_OLD] = half_qq
-                means[0, MODEL_NEW] = -half_qq
-                means[0, TARGET_OLD] = half_qq + dot(q, e_o)
-                means[0, TARGET_NEW] = -half_qq + dot(q, e_n)
-                means[1, MODEL_OLD] = target_logit + half_pp - dot(p, e_o)
-                means[1, MODEL_NEW] = target_logit - half_pp - dot(p, e_n)
-                means[1, TARGET_OLD] = target_logit + half_pp
-                means[1, TARGET_NEW] = target_logit - half_pp
-                means[2, MODEL_OLD] = dot(e_n, e_o) - dot(e_n, p) - half_nn
-                means[2, MODEL_NEW] = half_nn
-                means[2, TARGET_OLD] = -dot(e_n, p) - half_nn
-                means[2, TARGET_NEW] = -half_nn
-                if regression:  # its samples are the companion's
-                    g = vectors[FIXED_GAP, :n]
-                    half_gg = 0.5 * dot(g, g)
-                    t_o, t_n = vectors[OLD_COMPANION, :n], vectors[NEW_COMPANION, :n]
-                    means[3, TARGET_OLD] = plan.fixed_logit + half_gg - dot(g, t_o)
-                    means[3, TARGET_NEW] = plan.fixed_logit - half_gg - dot(g, t_n)
-
-            # ---- the batch, sorted by the component that each sample comes from -------
-            log_old = log_sigmoid(logit)
-            log_new = log_sigmoid(-logit)
-            model_old = math.exp(log_old)
-            model_new = math.exp(log_new)
-            if grouped:
-                drawn_old = 0 * size
-                chance = math.exp(log_sigmoid(target_logit)) if regression else model_old
-                for group in range(size // plan.group_size):
-                    begin = group * plan.group_size
-                    olds = draw_binomial(rng, plan.group_size, chance)
-                    drawn_old += olds
-                    source[2 * group] = TARGET_OLD if regression else MODEL_OLD
-                    source[2 * group + 1] = TARGET_NEW if regression else MODEL_NEW
-                    end[2 * group] = begin + olds
-                    end[2 * group + 1] = begin + plan.group_size
+                copy(start[row], full[row])
+            if rotating:
+                frame_rank = fold(full, frame, space.frame_coordinates, vectors)
+                n = frame_rank + rows - 1
             else:
-                replayed = 0
-                if plan.replay > 0.0:
-                    replayed = draw_binomial(rng, size, plan.replay)
-                drawn_old = replayed
-                if plan.rule != FORWARD:
-                    drawn_old += draw_binomial(rng, size - replayed, model_old)
-                # a row of the model's old and new samples and the target's old and new ones
-                for component in range(4):
-                    source[component] = component
-                end[MODEL_OLD] = drawn_old - replayed
-                if plan.rule == FORWARD:
-                    end[MODEL_NEW] = 0
-                else:
-                    end[MODEL_NEW] = size - replayed
-                end[TARGET_OLD] = end[MODEL_NEW] + replayed
-                end[TARGET_NEW] = size
-            if drawn_old == 0:
-                starved[replicate] += 1
-            for k in range(rank):
-                draw_normals(rng, normals[k])
+                for row in range(rows):
+                    copy(full[row], vectors[row])
+            record = 0
+            if entropic:
+                space.guess[0] = 0.0
+            for step in range(record_steps[-1] + 1):
+                if stop[0] != 0:
+                    return
+                if step == record_steps[record]:
+                    logits[replicate, record] = logit
+                    if companion:
+                        companion_logits[replicate, record] = target_logit
+                    if means_move:
+                        if rotating:
+                            if step > 0:
+                                unfold(
+                                    source,
+                                    frame_rank,
+                                    frame,
+                                    space.frame_coordinates,
+                                    vectors,
+                                    full,
+                                )
+                                frame_rank = fold(full, frame, space.frame_coordinates, vectors)
+                                n = frame_rank + rows - 1
+                        else:
+                            copy(vectors[OLD_ERROR], full[OLD_ERROR])
+                            copy(vectors[NEW_ERROR], full[NEW_ERROR])
+                        if plan.train_old:
+                            copy(full[OLD_ERROR], old_errors[replicate, record])
+                        if plan.train_new:
+                            copy(full[NEW_ERROR], new_errors[replicate, record])
+                    record += 1
+                    if record == record_steps.size:
+                        break
 
-            # ---- responsibilities and coefficients --------------------------------
-            for form in range(forms):
-                shift = logit if form == 0 else 0.0
-                first = 0
-                for piece in range(pieces):
-                    last = end[piece]
-                    fill(means[form, source[piece]] + shift, buffers[form, first:last])
-                    first = last
-                sign = 1.0 if form == 2 else -1.0  # the row of buffers is that of the form
+                # ---- geometry -----------------------------------------------------------
+                if means_move or companion or step == 0:
+                    relate(vectors, n, companion, regression, plan.fixed_logit, means)
+                    for form in range(forms):
+                        if direct:
+                            copy(vectors[order[form]], slopes[form])
+                        else:
+                            if form == 0:
+                                rank = 0
+                            rank = extend(basis, rank, vectors[order[form]], n, slopes[form])
+                        if form != 2:
+                            for k in range(rank):
+                                slopes[form, k] = -slopes[form, k]
+
+                # ---- the batch, sorted by the component that each sample comes from -----
+                model_old, model_new, log_new = weights(logit)
+                if companion:
+                    target_old, _, log_target_new = weights(target_logit)
+                replayed_count = 0
+                if replayed:
+                    replayed_count = draw_binomial(source, size, plan.replay)
+                drawn_old = replayed_count
+                if grouped:
+                    chance = model_old
+                    if regression:
+                        chance = target_old
+                    for group in range(groups):
+                        count = draw_binomial(source, plan.group_size, chance)
+                        drawn_old += count
+                        end[2 * group] = group * plan.group_size + count
+                        end[2 * group + 1] = (group + 1) * plan.group_size
+                elif forward:
+                    end[0] = drawn_old
+                    end[1] = size
+                else:
+                    count = draw_binomial(source, size - replayed_count, model_old)
+                    drawn_old += count
+                    end[0] = count
+                    end[1] = size - replayed_count
+                    end[-1] = size
+                if drawn_old == 0:
+                    starved[replicate] += 1
                 for k in range(rank):
-                    factor = sign * coordinates[order[form], k]
-                    if factor != 0.0:
-                        add_multiple(factor, normals[k], buffers[form])
-            exponential(ours, -1.0, exp_ours, scratch)
-            sigmoid(ours, exp_ours, 1.0, old)
-            sigmoid(ours, exp_ours, -1.0, new)
-            if plan.rule == FORWARD:
-                fill(-1.0, scratch)
-            else:
-                if plan.companion:
-                    target_log_new = log_sigmoid(-target_logit)
-                exponential(theirs, -1.0, exp_theirs, scratch)
-                add_log_ratio(
-                    ours, theirs, exp_ours, exp_theirs, log_new - target_log_new, advantage
-                )
-                if plan.pathwise:  # exp_ours is free now: the target's responsibilities
-                    sigmoid(theirs, exp_theirs, 1.0, exp_ours)
-                if plan.rule == FORWARD_ON_POLICY:
-                    for i in range(size):
-                        a[i] = -advantage[i]
-                    exponential(a, 1.0, c, scratch)
-                    for i in range(size):
-                        advantage[i] = 1.0 - c[i]
-                if entropic:
-                    gated_reward(theirs, exp_theirs, plan.reward_gap, plan.hard, weight)
-                    entropic_coefficients(plan, weight, advantage, guess, scratch, a, c, exp_ours)
-                elif regression:
-                    exponential(gate, -1.0, exp_theirs, scratch)
-                    gated_reward(gate, exp_theirs, plan.reward_gap, plan.hard, weight)
-                    regression_coefficients(plan, weight, advantage, scratch, a, c, exp_ours)
-                elif plan.replay > 0.0:
-                    importance_weights(
-                        advantage,
-                        theirs,
-                        exp_theirs,
-                        plan.replay,
-                        target_log_old,
-                        weight,
-                        a,
-                        scratch,
-                    )
-                    shared = plan.shared
-                    if plan.normalized:
-                        mass = total(weight)
-                        shared = 1.0 / mass if mass > 0.0 else 0.0
-                    subtract = plan.constant + shared * dot(weight, advantage)
-                    for i in range(size):
-                        scale = 1.0 + plan.own * weight[i]
-                        scratch[i] = weight[i] * (advantage[i] * scale - subtract)
-                else:
-                    subtract = plan.constant + plan.shared * total(advantage)
-                    scale = 1.0 + plan.own
-                    for i in range(size):
-                        scratch[i] = advantage[i] * scale - subtract
-            multiply(scratch, old, a)
-            multiply(scratch, new, c)
+                    draw_normals(source, normals[k])
 
-            # ---- gradients ----------------------------------------------------------
-            first = 0
-            fill(0.0, a_sums)
-            fill(0.0, c_sums)
-            for piece in range(pieces):
-                last = end[piece]
-                a_sums[source[piece]] += total(a[first:last])
-                c_sums[source[piece]] += total(c[first:last])
-                first = last
-            logit_gradient = model_new * total(a_sums) - model_old * total(c_sums)
-            if means_move:
-                width = n
-                if plan.pathwise:
-                    # w r and w (1 - r), each against grad A = e_n - r q + r_p p
-                    if plan.replay > 0.0:
-                        multiply(weight, old, a)
-                        multiply(weight, new, c)
-                    else:
-                        copy(old, a)
-                        copy(new, c)
-                    combine(total(a), -dot(a, old), dot(a, exp_ours), e_n, q, p, gradient[0])
-                    combine(total(c), -dot(c, old), dot(c, exp_ours), e_n, q, p, gradient[1])
+                # ---- affine forms, responsibilities and coefficients ---------------------
+                fill_pieces(means, logit, target_logit, sources, end, values)
+                for form in range(forms):
+                    # log_ratios adds the first normals to the first forms
+                    done = 0 if forward or form == 3 else 3
+                    for k in range(done, rank):
+                        add_multiple(slopes[form, k], normals[k], values[form])
+                if forward:
+                    split(ours, old, new)
+                    share(ours, 0.0, 1.0, old, new, a, c, squares)  # alpha is -1
                 else:
-                    replayed_a, replayed_c = a_sums[TARGET_OLD], c_sums[TARGET_OLD]
-                    data_a, data_c = a_sums[TARGET_NEW], c_sums[TARGET_NEW]
-                    new_a, old_c = a_sums[MODEL_NEW] + data_a, c_sums[MODEL_OLD] + replayed_c
-                    combine(-data_a, new_a, -replayed_a, e_n, q, e_o, gradient[0])
-                    combine(-data_c, -old_c, -replayed_c, e_n, q, e_o, gradient[1])
-                    for k in range(rank):
-                        add_multiple(dot(a, normals[k]), basis[k, :n], gradient[0, :n])
-                        add_multiple(dot(c, normals[k]), basis[k, :n], gradient[1, :n])
-                    if plan.rotating or rank < n:
-                        aa, ac, cc = dot(a, a), dot(a, c), dot(c, c)
-                        width = add_orthogonal_noise(
-                            rng, aa, ac, cc, basis, rank, n, dim - n, noise, gradient
-                        )
-                if plan.train_old:
-                    subtract_product(mean_rate[:width], gradient[0], vectors[OLD_ERROR])
-                if plan.train_new:
-                    subtract_product(mean_rate[:width], gradient[1], vectors[NEW_ERROR])
-            else:
+                    constant = log_new - log_target_new
+                    log_ratios(values, slopes, normals, rank, constant, old, new)
+                    if reweighted:
+                        for i in range(size):
+                            advantage[i] = 1.0 - exponential(-advantage[i])
+                    if grouped:
+                        if entropic:
+                            gated_reward(theirs, plan.reward_gap, plan.hard, weight)
+                            entropic_coefficients(plan, weight, advantage, space.guess, alpha, a)
+                        else:
+                            gated_reward(values[-1], plan.reward_gap, plan.hard, weight)
+                            regression_coefficients(plan, weight, advantage, alpha, a)
+                        share(alpha, 1.0, 0.0, old, new, a, c, squares)
+                    elif replayed:
+                        importance_weights(advantage, theirs, plan.replay, log_fixed_old, weight)
+                        shared = plan.shared
+                        if plan.normalized:
+                            mass = total(weight)
+                            shared = 1.0 / mass if mass > 0.0 else 0.0
+                        subtract = plan.constant
+                        if shared != 0.0:
+                            subtract += shared * dot(weight, advantage)
+                        for i in range(size):
+                            own = 1.0 + plan.own * weight[i]
+                            alpha[i] = weight[i] * (advantage[i] * own - subtract)
+                        share(alpha, 1.0, 0.0, old, new, a, c, squares)
+                    else:
+                        subtract = plan.constant
+                        if plan.shared != 0.0:
+                            subtract += plan.shared * total(advantage)
+                        share(advantage, 1.0 + plan.own, subtract, old, new, a, c, squares)
+
+                # ---- gradients ------------------------------------------------------------
+                sum_pieces(a, c, sources, end, sums)
+                a_total, c_total = total(sums[0]), total(sums[1])
+                logit_gradient = model_new * a_total - model_old * c_total
                 width = n
-            if plan.train_weight:
-                logit -= plan.weight_rate * logit_gradient
-            if plan.sync_every > 0:
-                if (step + 1) % plan.sync_every == 0:
-                    target_logit = logit
-                    copy(vectors[OLD_ERROR], vectors[OLD_COMPANION])
-                    copy(vectors[NEW_ERROR], vectors[NEW_COMPANION])
-            elif plan.companion:
-                to_model, to_fixed = logit - target_logit, plan.fixed_logit - target_logit
-                target_logit += plan.ema * to_model + plan.anchor * to_fixed
-                approach(vectors[OLD_ERROR, :width], plan, vectors[OLD_COMPANION, :width])
-                approach(vectors[NEW_ERROR, :width], plan, vectors[NEW_COMPANION, :width])
-            if width > n:
-                rotate(vectors, frame_rank, rows + 1, turned, turned_coordinates)
-            e_o, e_n = vectors[OLD_ERROR, :n], vectors[NEW_ERROR, :n]
-            if not (abs(logit) < 1e100 and dot(e_o, e_o) + dot(e_n, e_n) < 1e100):
-                stop[1] = step + 1
-                stop[0] = 1
-                return
+                if means_move:
+                    if pathwise:
+                        # w r and w (1 - r), each against grad A = e_n - r q + r_p p
+                        for i in range(size):
+                            a[i] = weight[i] * old[i] if replayed else old[i]
+                            c[i] = weight[i] * new[i] if replayed else new[i]
+                        target_responsibility = advantage  # not needed any more
+                        split(theirs, target_responsibility, ours)
+                        chain = (order[2], MODEL_GAP, order[1])
+                        factors = (total(a), -dot(a, old), dot(a, target_responsibility))
+                        combine(vectors, chain, factors, n, gradient[0])
+                        factors = (total(c), -dot(c, old), dot(c, target_responsibility))
+                        combine(vectors, chain, factors, n, gradient[1])
+                    else:
+                        # a sample is the mean of its component and its normals
+                        shifts = (order[2], MODEL_GAP, old_difference)
+                        new_a = sums[0, MODEL_NEW] + sums[0, TARGET_NEW]
+                        old_c = sums[1, MODEL_OLD] + sums[1, TARGET_OLD]
+                        factors = (-sums[0, TARGET_NEW], new_a, -sums[0, TARGET_OLD])
+                        combine(vectors, shifts, factors, n, gradient[0])
+                        factors = (-sums[1, TARGET_NEW], -old_c, -sums[1, TARGET_OLD])
+                        combine(vectors, shifts, factors, n, gradient[1])
+                        weigh_normals(a, c, rank, normals, weighed)
+                        for which in range(2):
+                            add_rows(weighed[which], basis, rank, n, gradient[which])
+                        if orthogonal and (rotating or rank < n):
+                            width = add_orthogonal_noise(
+                                source, squares, basis, rank, n, dim - n, noise, gradient
+                            )
+                    descend(mean_rate, gradient, plan, width, vectors)
+                if plan.train_weight:
+                    logit -= plan.weight_rate * logit_gradient
+                if companion:
+                    if plan.sync_every > 0:
+                        if (step + 1) % plan.sync_every == 0:
+                            target_logit = logit
+                            copy(vectors[OLD_ERROR], vectors[OLD_COMPANION])
+                            copy(vectors[NEW_ERROR], vectors[NEW_COMPANION])
+                    else:
+                        target_logit += plan.ema * (logit - target_logit) + plan.anchor * (
+                            plan.fixed_logit - target_logit
+                        )
+                        ema, anchor = plan.ema, plan.anchor
+                        approach(vectors, OLD_ERROR, OLD_COMPANION, width, ema, anchor)
+                        approach(vectors, NEW_ERROR, NEW_COMPANION, width, ema, anchor)
+                if rotating and width > n:
+                    rotate(vectors, frame_rank, rows + 1, turned, space.turned_coordinates)
+                # NaN and infinity fail both comparisons
+                if not (abs(logit) < 1e100 and size_of_errors(vectors, n) < 1e100):
+                    stop[1] = step + 1
+                    stop[0] = 1
+                    return
+
+    return simulate_block
+
+
+def run_block(
+    variant: Variant, stream: np.random.SeedSequence, plan: Plan, *arguments: Any
+) -> None:
+    """Run a block with its own random stream; for the arguments see :func:`block_kernel`."""
+    start = arguments[2]
+    space = new_space(variant, plan, *start.shape)
+    with np.errstate(over="ignore"):  # words are numbers modulo 2**64, also when not compiled
+        block_kernel(variant)(new_source(stream), plan, space, *arguments)

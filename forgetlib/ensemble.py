@@ -79,10 +79,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from forgetlib import _arguments
 from forgetlib.flow import PARAMETERS, check_train
+from forgetlib.logistic_normal import sigmoid
 from forgetlib.methods import OAPL, SDFT, TTTDiscover
 from forgetlib.mixture import Rng, TwoModeMixture
 from forgetlib.objective import ForwardKL, ReverseKL, check_compatible
@@ -232,7 +232,7 @@ def _rule(objective: Trainable, learning_rate: float) -> dict[str, Any]:
         ("replay", "ema", "anchor", "reward_gap", "inverse_temperature", "budget", "temperature"),
         0.0,
     )
-    rule.update(rule=_kernels.REVERSE, sync_every=0, companion=False, hard=False)
+    rule.update(rule=_kernels.REVERSE, sync_every=0, hard=False)
     if isinstance(objective, SDFT):
         ema, anchor = learning_rate * objective.ema_rate, learning_rate * objective.anchor
         if ema + anchor > 1.0:
@@ -240,7 +240,7 @@ def _rule(objective: Trainable, learning_rate: float) -> dict[str, Any]:
                 "learning_rate times (ema_rate + anchor) must be at most 1, got "
                 f"{learning_rate!r} times {objective.ema_rate + objective.anchor:.6g}"
             )
-        rule.update(companion=True, ema=ema, anchor=anchor)
+        rule.update(ema=ema, anchor=anchor)
         if objective.direction == "forward":
             rule["rule"] = _kernels.FORWARD_ON_POLICY
     elif isinstance(objective, TTTDiscover):
@@ -257,7 +257,6 @@ def _rule(objective: Trainable, learning_rate: float) -> dict[str, Any]:
         value_temperature = objective.value_temperature
         rule.update(
             rule=_kernels.REGRESSION,
-            companion=True,
             sync_every=objective.sync_every,
             reward_gap=objective.reward_gap,
             hard=objective.gate == "hard",
@@ -297,7 +296,7 @@ def _check_memory(
     each = 8.0 * replicates * numbers
     records = steps // record_every + 2
     free = 0.9 * _free_memory()
-    buffers = 8.0 * 16 * batch_size * threads
+    buffers = 8.0 * 14 * batch_size * threads
     if buffers > 0.5 * free:
         raise ValueError(
             f"batch_size must be small enough for {threads} batches in memory, got "
@@ -478,10 +477,20 @@ def _simulate(
 
     from forgetlib import _kernels  # numba is imported on first use
 
-    plan = _kernels.Plan(
+    mode = _kernels.REDUCED
+    if direct:
+        mode = _kernels.DIRECT
+    elif rotating:
+        mode = _kernels.ROTATING
+    variant = _kernels.Variant(
+        rule=rule.pop("rule"),
+        mode=mode,
+        means_move=bool(trained),
+        companion=companion is not None,
         pathwise=settings["estimator"] == "pathwise",
-        direct=direct,
-        rotating=rotating,
+        replayed=rule["replay"] > 0.0,
+    )
+    plan = _kernels.Plan(
         train_weight="weight" in names,
         train_old="old_mean" in names,
         train_new="new_mean" in names,
@@ -526,8 +535,9 @@ def _simulate(
     streams = np.random.SeedSequence(seed).spawn(len(blocks))
 
     def run(block: slice, stream: np.random.SeedSequence) -> None:
-        _kernels.simulate_block(
-            np.random.Generator(np.random.SFC64(stream)),
+        _kernels.run_block(
+            variant,
+            stream,
             plan,
             start.old_logit,
             0.0 if companion is None else companion.old_logit,
@@ -567,7 +577,7 @@ def _simulate(
             f"learning_rate {learning_rate:.6g} is too large for batch_size {batch_size}"
         )
 
-    weight = expit(logit)
+    weight = sigmoid(logit)
     weight[:, 0] = start.old_weight
     shape = (replicates, step.size, dim)
     for name in ("old_mean", "new_mean"):
@@ -575,7 +585,7 @@ def _simulate(
             means[name] = np.broadcast_to(getattr(start, name), shape)
     teacher = {}
     if isinstance(objective, SDFT):
-        teacher = {"teacher_weight": expit(companion_logit), "teacher_logit": companion_logit}
+        teacher = {"teacher_weight": sigmoid(companion_logit), "teacher_logit": companion_logit}
     for array in (
         *(step, weight, logit, means["old_mean"], means["new_mean"], starved),
         *teacher.values(),

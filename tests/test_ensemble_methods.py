@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiled import from_python
 from scipy import optimize, stats
 from scipy.special import expit
 
@@ -23,6 +24,7 @@ from forgetlib.ensemble import _simulate
 
 FloatArray = np.ndarray
 TRAIN = ("weight", "old_mean", "new_mean")
+budget_temperature = from_python(_kernels.budget_temperature)
 
 
 def run(kernel: str = "auto", workers: int | None = 2, **changes: Any) -> fl.Ensemble:
@@ -329,8 +331,7 @@ def test_temperature_of_a_group_with_winners(
     """Groups of 64 with 0/1 rewards, to the digits in which the method's authors' code gives them."""
     rewards = np.zeros(64)
     rewards[:winners] = 1.0
-    work = np.empty((3, 64))
-    found = _kernels.budget_temperature(rewards, 1.0, math.log(2.0), 0.0, *work)
+    found = budget_temperature(rewards, 1.0, math.log(2.0), 0.0, np.empty(64))
     assert found == pytest.approx(k, abs=0.005)
     assert found == pytest.approx(plain_temperature(rewards, math.log(2.0)), rel=1e-7)
     weights = np.exp(found * (rewards - 1.0))
@@ -349,8 +350,7 @@ def test_temperature_rule_on_any_group() -> None:
             rewards = np.round(rewards / np.abs(rewards).max())
         if rng.random() < 0.3:
             rewards = expit(rng.standard_normal(size) * 10)
-        work = np.empty((3, size))
-        found = _kernels.budget_temperature(rewards, rewards.max(), math.log(2.0), 0.0, *work)
+        found = budget_temperature(rewards, rewards.max(), math.log(2.0), 0.0, np.empty(size))
         expected = plain_temperature(rewards, math.log(2.0))
         # where the divergence is flat in k, only the tilt is determined
         ours, theirs = (np.exp(k * (rewards - rewards.max())) for k in (found, expected))
