@@ -16,20 +16,23 @@ which is why every exact value below is a one-dimensional integral.
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
-from scipy.special import expit
 
 from forgetlib import _arguments
+from forgetlib.logistic_normal import sigmoid
 
 __all__ = ["TwoModeMixture"]
 
 FloatArray = NDArray[np.float64]
 Rng = int | np.random.Generator | None
+
+_ROWS_AT_ONCE = 64  # of a covariance in extended precision
 
 
 def _finite_vector(name: str, value: ArrayLike) -> FloatArray:
@@ -217,6 +220,21 @@ class TwoModeMixture:
             raise ValueError(f"replace knows {sorted(fields)}, got {unknown}")
         return TwoModeMixture(**{name: changes.get(name, getattr(self, name)) for name in fields})
 
+    def _moved(
+        self, old_weight: float, old_mean: FloatArray, new_mean: FloatArray
+    ) -> TwoModeMixture:
+        """Mixture with this covariance, and what is known of it; arguments are not checked.
+
+        A flow asks for thousands of them.
+        """
+        moved = object.__new__(TwoModeMixture)
+        moved.__dict__.update(
+            old_weight=old_weight, old_mean=old_mean, new_mean=new_mean, covariance=self.covariance
+        )
+        if self.covariance is not None:
+            moved.__dict__["_factor"] = self._factor
+        return moved
+
     # ---- geometry -----------------------------------------------------------------
 
     @property
@@ -227,7 +245,7 @@ class TwoModeMixture:
     @property
     def old_logit(self) -> float:
         """Log-odds ``log(b / (1 - b))`` of the old mode, in nats."""
-        return float(np.log(self.old_weight) - np.log1p(-self.old_weight))
+        return math.log(self.old_weight) - math.log1p(-self.old_weight)
 
     @cached_property
     def separation(self) -> float:
@@ -240,14 +258,14 @@ class TwoModeMixture:
         """Lower Cholesky factor of the covariance (given, not None)."""
         assert self.covariance is not None
         try:
-            factor, _ = cho_factor(self.covariance, lower=True)
+            factor, _ = scipy.linalg.cho_factor(self.covariance, lower=True)
         except np.linalg.LinAlgError as error:
             smallest = float(np.linalg.eigvalsh(self.covariance)[0])
             raise ValueError(
                 "covariance must be positive definite, "
                 f"got a matrix with smallest eigenvalue {smallest:.3g}"
             ) from error
-        return np.asarray(np.tril(factor))
+        return np.asfortranarray(np.tril(factor))  # LAPACK would copy it at every call
 
     def _vectors(self, vectors: ArrayLike, axis: int) -> FloatArray:
         """Vectors as an array whose given axis has length d."""
@@ -267,21 +285,41 @@ class TwoModeMixture:
         Returns
         -------
         ndarray
-            Of the same shape. Two rounds of iterative refinement with residuals in
-            extended precision (where the platform has it) keep the answer accurate to
-            rounding for condition numbers far beyond 1e6.
+            Of the same shape. Iterative refinement with residuals in extended precision
+            (where the platform has it) keeps the answer accurate to rounding for condition
+            numbers far beyond 1e6.
         """
         x = self._vectors(vectors, axis=0)
         if self.covariance is None:
             return x.copy()
-        solution = np.asarray(cho_solve((self._factor, True), x), dtype=np.float64)
-        if not np.any(x):
-            return solution
-        extended = self.covariance.astype(np.longdouble)
+        solution = np.asarray(scipy.linalg.cho_solve((self._factor, True), x), dtype=np.float64)
         for _ in range(2):
-            residual = (x.astype(np.longdouble) - extended @ solution).astype(np.float64)
-            solution = solution + cho_solve((self._factor, True), residual)
+            correction = np.asarray(
+                scipy.linalg.cho_solve((self._factor, True), self._residual(x, solution))
+            )
+            solution = solution + correction
+            # each round squares the relative error
+            if (np.abs(correction) <= 1e-9 * np.abs(solution).max(axis=0)).all():
+                break
         return solution
+
+    def _residual(self, x: FloatArray, solution: FloatArray) -> FloatArray:
+        """x - covariance @ solution in extended precision, by rows to bound the memory."""
+        assert self.covariance is not None
+        residual = np.empty_like(solution)
+        for first in range(0, self.dim, _ROWS_AT_ONCE):
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            extended = self.covariance[rows].astype(np.longdouble)
+            residual[rows] = x[rows].astype(np.longdouble) - extended @ solution
+        return residual
+
+    @cached_property
+    def precision(self) -> FloatArray:
+        r"""Precision matrix :math:`\Sigma^{-1}`, shape (d, d). Only Hessians need it."""
+        inverse = self.precision_times(np.eye(self.dim))
+        inverse = 0.5 * (inverse + inverse.T)
+        inverse.flags.writeable = False
+        return inverse
 
     def whiten(self, vectors: ArrayLike) -> FloatArray:
         """Coordinates (last axis) in which the covariance is the identity.
@@ -299,7 +337,7 @@ class TwoModeMixture:
         if self.covariance is None:
             return x.copy()
         flat = x.reshape(-1, self.dim).T
-        white = solve_triangular(self._factor, flat, lower=True)
+        white = scipy.linalg.solve_triangular(self._factor, flat, lower=True)
         return np.asarray(white.T.reshape(x.shape))
 
     def unwhiten(self, vectors: ArrayLike) -> FloatArray:
@@ -345,9 +383,13 @@ class TwoModeMixture:
         ndarray, shape (...)
         """
         samples = self._samples(y)
-        direction = self.precision_times(self.old_mean - self.new_mean)
         centred = samples - 0.5 * (self.old_mean + self.new_mean)
-        return np.asarray(self.old_logit + centred @ direction)
+        return np.asarray(self.old_logit + centred @ self._odds_direction)
+
+    @cached_property
+    def _odds_direction(self) -> FloatArray:
+        """Gradient of the log-odds in the sample."""
+        return self.precision_times(self.old_mean - self.new_mean)
 
     def responsibility(self, y: ArrayLike) -> FloatArray:
         r"""Posterior probability of the old mode, :math:`P(\text{old} \mid y)`.
@@ -360,7 +402,7 @@ class TwoModeMixture:
         -------
         ndarray, shape (...), values in [0, 1]
         """
-        return np.asarray(expit(self.log_odds(y)))
+        return sigmoid(self.log_odds(y))
 
     def logpdf(self, y: ArrayLike) -> FloatArray:
         """Log density at ``y``, in nats.

@@ -19,18 +19,14 @@ the sigmoid. What remains is :mod:`forgetlib.logistic_normal`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forgetlib import _arguments
-from forgetlib.logistic_normal import (
-    sigmoid_mean,
-    sigmoid_slope_mean,
-    sigmoid_slope_moments,
-    softplus_mean,
-)
+from forgetlib.logistic_normal import LogisticMeans, logistic_means, sigmoid_slope_moments
 from forgetlib.mixture import TwoModeMixture, check_mixture
 from forgetlib.overlap import log_weight_slope
 
@@ -81,6 +77,13 @@ class _LogOdds(NamedTuple):
     deviation: float
 
 
+# the differences of means that everything is made of, and how
+_MODEL_GAP, _TARGET_GAP, _OLD_ERROR, _NEW_ERROR = range(4)
+_DIFFERENCES = np.array(  # of (m_o, m_n, mu_o, mu_n)
+    [[-1.0, 1.0, 0.0, 0.0], [0.0, 0.0, -1.0, 1.0], [1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0]]
+)
+
+
 class _Gram:
     """Differences of means and their inner products in the inverse covariance.
 
@@ -88,31 +91,22 @@ class _Gram:
     every gradient is a combination of these few vectors.
     """
 
-    names = ("model_gap", "target_gap", "old_error", "new_error")
-
     def __init__(self, model: TwoModeMixture, target: TwoModeMixture) -> None:
-        difference = np.stack(
-            [
-                model.new_mean - model.old_mean,  # u_q
-                target.new_mean - target.old_mean,  # u_p
-                model.old_mean - target.old_mean,  # e_o
-                model.new_mean - target.new_mean,  # e_n
-            ],
-            axis=1,
+        difference = _DIFFERENCES @ np.array(
+            (model.old_mean, model.new_mean, target.old_mean, target.new_mean)
         )
-        self.white = target.precision_times(difference)  # Sigma^{-1} times each, (d, 4)
-        inner = difference.T @ self.white
-        self.inner = 0.5 * (inner + inner.T)
+        white = difference
+        if target.covariance is not None:
+            white = target.precision_times(difference.T).T
+        self.vector = [*white]  # Sigma^{-1} times each
+        self._inner = (difference @ white.T).tolist()
 
-    def dot(self, first: str, second: str) -> float:
-        return float(self.inner[self.names.index(first), self.names.index(second)])
+    def dot(self, first: int, second: int) -> float:
+        inner = self._inner
+        return 0.5 * (inner[first][second] + inner[second][first])  # type: ignore[no-any-return]
 
-    def norm(self, name: str) -> float:
-        return float(np.sqrt(max(0.0, self.dot(name, name))))
-
-    def vector(self, name: str) -> FloatArray:
-        """Sigma^{-1} times a difference."""
-        return np.asarray(self.white[:, self.names.index(name)])
+    def norm(self, index: int) -> float:
+        return math.sqrt(max(0.0, self._inner[index][index]))
 
 
 def check_compatible(model: TwoModeMixture, target: TwoModeMixture, name: str = "model") -> None:
@@ -135,6 +129,12 @@ def check_compatible(model: TwoModeMixture, target: TwoModeMixture, name: str = 
         raise ValueError(f"{name} must have the target's dimension {target.dim}, got {model.dim}")
     if model.covariance is target.covariance:
         return
+    if (
+        model.covariance is not None
+        and target.covariance is not None
+        and np.array_equal(model.covariance, target.covariance)
+    ):
+        return
     identity = np.eye(target.dim)
     ours = identity if model.covariance is None else model.covariance
     theirs = identity if target.covariance is None else target.covariance
@@ -146,7 +146,7 @@ def check_compatible(model: TwoModeMixture, target: TwoModeMixture, name: str = 
 
 
 def _log_weights(mixture: TwoModeMixture) -> tuple[float, float]:
-    return float(np.log(mixture.old_weight)), float(np.log1p(-mixture.old_weight))
+    return math.log(mixture.old_weight), math.log1p(-mixture.old_weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,14 +189,14 @@ class ForwardKL:
         check_mixture("target", self.target)
         object.__setattr__(self, "replay", _arguments.share("replay", self.replay))
 
-    def _sources(self, gram: _Gram, model: TwoModeMixture) -> list[tuple[float, str, _LogOdds]]:
+    def _sources(self, gram: _Gram, model: TwoModeMixture) -> list[tuple[float, int, _LogOdds]]:
         """Weight, error vector and model's log-odds of old, for each data component."""
-        gap = gram.norm("model_gap")
+        gap = gram.norm(_MODEL_GAP)
         logit = model.old_logit
         # under N(mu_o): E log-odds = l + |u_q|^2/2 + u_q . (m_o - mu_o); likewise under new
-        old = _LogOdds(logit + 0.5 * gap**2 + gram.dot("model_gap", "old_error"), gap)
-        new = _LogOdds(logit - 0.5 * gap**2 + gram.dot("model_gap", "new_error"), gap)
-        return [(self.replay, "old_error", old), (1.0 - self.replay, "new_error", new)]
+        old = _LogOdds(logit + 0.5 * gap**2 + gram.dot(_MODEL_GAP, _OLD_ERROR), gap)
+        new = _LogOdds(logit - 0.5 * gap**2 + gram.dot(_MODEL_GAP, _NEW_ERROR), gap)
+        return [(self.replay, _OLD_ERROR, old), (1.0 - self.replay, _NEW_ERROR, new)]
 
     def value(self, model: TwoModeMixture) -> float:
         """Value of the objective.
@@ -218,28 +218,27 @@ class ForwardKL:
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
         (_, _, old), (_, _, new) = self._sources(gram, model)
-        share = self.replay
         ours = _log_weights(model)
-        gap = gram.norm("target_gap")
+        gap = gram.norm(_TARGET_GAP)
         total = 0.0
-        # E[log data] = log(weight) + E softplus(log-odds of the other source); without
-        # replay the data are one Gaussian and their log-odds are -infinity
-        for weight, own, error, mine, sign in (
-            (share, 0, "old_error", old, -1.0),
-            (1.0 - share, 1, "new_error", new, 1.0),
+        soft: list[tuple[float, tuple[float, float]]] = []  # multiples of means of softplus
+        for weight, log_weight, error, mine, sign in (
+            (self.replay, ours[0], _OLD_ERROR, old, -1.0),
+            (1.0 - self.replay, ours[1], _NEW_ERROR, new, 1.0),
         ):
             if weight == 0.0:
                 continue
             other = 1.0 - weight
-            model_odds = _LogOdds(sign * mine.mean, mine.deviation)
-            constant = np.log(weight) - ours[own] + 0.5 * gram.dot(error, error)
-            if other == 0.0:
-                soft = -float(softplus_mean(*model_odds))
-            else:
-                data_odds = _LogOdds(float(np.log(other) - np.log(weight)) - 0.5 * gap**2, gap)
-                soft = float(softplus_mean(*data_odds) - softplus_mean(*model_odds))
-            total += weight * (constant + soft)
-        return max(0.0, float(total))
+            total += weight * (math.log(weight) - log_weight + 0.5 * gram.dot(error, error))
+            soft.append((-weight, (sign * mine.mean, mine.deviation)))
+            # E[log data] = log(weight) + E softplus(log-odds of the other source); without
+            # replay the data are one Gaussian and their log-odds are -infinity
+            if other > 0.0:
+                data_odds = math.log(other) - math.log(weight) - 0.5 * gap**2
+                soft.append((weight, (data_odds, gap)))
+        means = logistic_means([odds for _, odds in soft]).softplus
+        total += sum(factor * mean for (factor, _), mean in zip(soft, means, strict=True))
+        return max(0.0, total)
 
     def gradient(self, model: TwoModeMixture) -> Gradient:
         r"""Gradient in ``(logit, old_mean, new_mean)``.
@@ -265,35 +264,41 @@ class ForwardKL:
         """
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
-        white_gap = gram.vector("model_gap")
+        white_gap = gram.vector[_MODEL_GAP]
         weight = model.old_weight
         logit_slope = 0.0
         old_mean = np.zeros(model.dim)
         new_mean = np.zeros(model.dim)
-        for share, error, odds in self._sources(gram, model):
-            if share == 0.0:
-                continue
-            old_given = float(sigmoid_mean(*odds))
-            new_given = float(sigmoid_mean(-odds.mean, odds.deviation))
-            slope = float(sigmoid_slope_mean(*odds))  # E[r (1 - r)]
+        sources = [source for source in self._sources(gram, model) if source[0] > 0.0]
+        rows = [(sign * odds.mean, odds.deviation) for *_, odds in sources for sign in (1.0, -1.0)]
+        gap = gram.norm(_MODEL_GAP)
+        fits_data = gap > 0.0 and not any(gram.vector[error].any() for _, error, _ in sources)
+        if fits_data:
+            rows.append((0.5 * gap**2 - abs(model.old_logit), gap))
+        means = logistic_means(rows)
+        given, slopes = means.sigmoid, means.slope
+        for index, (share, error, odds) in enumerate(sources):
+            old_given, new_given = given[2 * index : 2 * index + 2]
+            slope = slopes[2 * index + (odds.mean > 0.0)]  # E[r (1 - r)]
             # b - E r, from whichever of r and 1 - r is small
             if old_given < 0.5:
                 logit_slope += share * (weight - old_given)
             else:
                 logit_slope += share * (new_given - (1.0 - weight))
-            miss = -gram.vector(error)  # Sigma^{-1} (mu_source - m_component)
+            miss = -gram.vector[error]  # Sigma^{-1} (mu_source - m_component)
             to_old, to_new = _to_components(miss, white_gap, error)
             # Stein: E[r (y - m)] = E[r] (mu - m) - E[r (1 - r)] u_q
             old_mean -= share * (old_given * to_old - slope * white_gap)
             new_mean -= share * (new_given * to_new + slope * white_gap)
-        fits_data = not gram.vector("new_error").any() and (
-            self.replay == 0.0 or not gram.vector("old_error").any()
-        )
-        if fits_data and gram.norm("model_gap") > 0:
-            # The data's components are the model's: then the slope is
-            # (b - lambda) b (1 - b) I(b), a positive integral that cannot cancel.
-            log_slope = float(log_weight_slope(gram.norm("model_gap"), model.old_logit))
-            logit_slope = (weight - self.replay) / weight * float(np.exp(log_slope))
+        if fits_data:
+            # The data's components are the model's: then the slope is (b - lambda) S with
+            # S = b (1 - b) I(b), a positive integral; see log_weight_slope
+            light = min(weight, 1.0 - weight)
+            if gap >= 1.0:
+                information = (given[-1] - light) / (1.0 - light)
+            else:
+                information = math.exp(float(log_weight_slope(gap, model.old_logit))) / weight
+            logit_slope = (weight - self.replay) * information
         return Gradient(logit_slope, old_mean, new_mean)
 
     def hessian(self, model: TwoModeMixture) -> FloatArray:
@@ -319,78 +324,86 @@ class ForwardKL:
         """
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
-        precision = _precision(model)
-        weight = model.old_weight
-        old_total, new_total = 0.0, 0.0
-        missing = np.zeros((1 + 2 * model.dim, 1 + 2 * model.dim))
-        for share, error, odds in self._sources(gram, model):
-            if share == 0.0:
-                continue
-            old_total += share * float(sigmoid_mean(*odds))
-            new_total += share * float(sigmoid_mean(-odds.mean, odds.deviation))
-            gap = gram.vector("model_gap")
-            miss = -gram.vector(error)
-            centres = _to_components(miss, gap, error)
-            # r = sigmoid(mean - u_q . z): odd derivatives in z carry -u_q
-            missing += share * _label_information(centres, -gap, odds, precision)
-        return _complete_information(weight, old_total, new_total, precision) - missing
-
-
-def _to_components(miss: FloatArray, gap: FloatArray, error: str) -> tuple[FloatArray, FloatArray]:
-    """Sigma^{-1} (mu - m_o) and Sigma^{-1} (mu - m_n) for a data component at mu."""
-    return (miss, miss - gap) if error == "old_error" else (miss + gap, miss)
-
-
-def _precision(model: TwoModeMixture) -> FloatArray:
-    return model.precision_times(np.eye(model.dim))
-
-
-def _complete_information(
-    weight: float, old: float, new: float, precision: FloatArray
-) -> FloatArray:
-    """Information in samples whose labels are known."""
-    dim = precision.shape[0]
-    matrix = np.zeros((1 + 2 * dim, 1 + 2 * dim))
-    matrix[0, 0] = weight * (1.0 - weight)
-    matrix[1 : 1 + dim, 1 : 1 + dim] = old * precision
-    matrix[1 + dim :, 1 + dim :] = new * precision
-    return matrix
-
-
-def _label_information(
-    centres: tuple[FloatArray, FloatArray],
-    direction: FloatArray,
-    odds: _LogOdds,
-    precision: FloatArray,
-) -> FloatArray:
-    """E[r (1 - r) w w^T] under one Gaussian: the information lost with the labels.
-
-    ``centres`` are Sigma^{-1} (mu - m_o) and Sigma^{-1} (mu - m_n); ``direction`` is
-    Sigma^{-1} times the gradient of the log-odds in the white noise z.
-    """
-    first, second, third = (float(x) for x in sigmoid_slope_moments(*odds))
-    # E[s z] = second * v, E[s z z^T] = first * I + third * v v^T (Stein), s = r (1 - r)
-    spread = first * precision + third * np.outer(direction, direction)
-
-    def corner(left: FloatArray, right: FloatArray) -> FloatArray:
-        return np.asarray(
-            spread
-            + second * (np.outer(direction, right) + np.outer(left, direction))
-            + first * np.outer(left, right)
+        sources = [source for source in self._sources(gram, model) if source[0] > 0.0]
+        given = logistic_means(
+            [(sign * odds.mean, odds.deviation) for *_, odds in sources for sign in (1.0, -1.0)]
+        ).sigmoid
+        slopes = _slope_moments([odds for *_, odds in sources])
+        core, precisions = np.zeros((5, 5)), np.zeros((2, 2))
+        core[0, 0] = model.old_weight * (1.0 - model.old_weight)
+        for index, (share, error, _) in enumerate(sources):
+            # w under this source, in the frame: its own error is what to_old and to_new share
+            center = (
+                [1.0, 0.0, 1.0, -1.0, 0.0] if error == _OLD_ERROR else [1.0, 1.0, 0.0, 0.0, -1.0]
+            )
+            core -= share * _label_information(center, slopes[index])
+            precisions += share * np.diag(given[2 * index : 2 * index + 2])
+            precisions -= share * slopes[index][0] * _TOLD_APART
+        gap, old_error, new_error = (
+            gram.vector[name] for name in (_MODEL_GAP, _OLD_ERROR, _NEW_ERROR)
         )
+        zero = np.zeros(model.dim)
+        frame = [(gap, zero), (zero, gap), (old_error, -old_error), (new_error, -new_error)]
+        return _assembled(self.target, frame, core, precisions)
 
-    to_old, to_new = centres
-    dim = direction.size
-    matrix = np.empty((1 + 2 * dim, 1 + 2 * dim))
+
+def _to_components(miss: FloatArray, gap: FloatArray, error: int) -> tuple[FloatArray, FloatArray]:
+    """Sigma^{-1} (mu - m_o) and Sigma^{-1} (mu - m_n) for a data component at mu."""
+    return (miss, miss - gap) if error == _OLD_ERROR else (miss + gap, miss)
+
+
+_TOLD_APART = np.array([[1.0, -1.0], [-1.0, 1.0]])  # signs of w w^T in the two means
+
+
+def _slope_moments(odds: list[_LogOdds]) -> list[tuple[float, float, float]]:
+    """Means of the first three derivatives of the sigmoid, for each law."""
+    means, deviations = zip(*odds, strict=True)
+    moments = sigmoid_slope_moments(means, deviations)
+    return list(zip(*(one.tolist() for one in moments), strict=True))
+
+
+def _label_information(center: list[float], slopes: tuple[float, float, float]) -> FloatArray:
+    """E[r (1 - r) w w^T] under one Gaussian, the information lost with the labels.
+
+    ``center`` is the mean of ``w`` in a frame (see :func:`_assembled`) whose vectors 1 and 2
+    are the gap of the model, in the block of the old and of the new mean. What is missing is
+    E[r (1 - r)] times the precision matrix, with the signs of ``_TOLD_APART``.
+    """
+    first, second, third = slopes
+    # with s = r (1 - r): E[s z] = second * v, E[s z z^T] = first * I + third * v v^T (Stein)
+    middle = np.array(center)
+    along = np.zeros_like(middle)
+    along[1:3] = -1.0, 1.0  # r = sigmoid(mean - u_q . z)
+    mixed = np.multiply.outer(middle, second * along)
+    return np.asarray(
+        np.multiply.outer(first * middle, middle)
+        + (mixed + mixed.T)
+        + np.multiply.outer(third * along, along)
+    )
+
+
+def _assembled(
+    target: TwoModeMixture,
+    frame: list[tuple[FloatArray, FloatArray]],
+    core: FloatArray,
+    precisions: FloatArray,
+) -> FloatArray:
+    """Hessian from the few numbers that it holds.
+
+    ``core`` are its coefficients in the frame of the unit vector of the logit and then of the
+    given vectors, each with its block of the old and of the new mean; ``precisions`` are the
+    multiples of the precision matrix in the four blocks of the means.
+    """
+    dim = target.dim
+    vectors = np.zeros((1 + len(frame), 1 + 2 * dim))
+    vectors[0, 0] = 1.0
+    vectors[1:, 1:] = [np.concatenate(pair) for pair in frame]
+    matrix = vectors.T @ (core @ vectors)
     old, new = slice(1, 1 + dim), slice(1 + dim, 1 + 2 * dim)
-    matrix[0, 0] = first
-    matrix[0, old] = matrix[old, 0] = second * direction + first * to_old
-    matrix[0, new] = matrix[new, 0] = -(second * direction + first * to_new)
-    matrix[old, old] = corner(to_old, to_old)
-    matrix[new, new] = corner(to_new, to_new)
-    matrix[old, new] = -corner(to_old, to_new)
-    matrix[new, old] = matrix[old, new].T
-    return matrix
+    for row, left in enumerate((old, new)):
+        for column, right in enumerate((old, new)):
+            matrix[left, right] += precisions[row, column] * target.precision
+    return np.asarray(0.5 * (matrix + matrix.T))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -439,39 +452,41 @@ class ReverseKL:
 
     def _odds(self, gram: _Gram, model: TwoModeMixture) -> dict[str, tuple[_LogOdds, _LogOdds]]:
         """Log-odds of *old* under model and target, for samples of either model mode."""
-        model_gap, target_gap = gram.norm("model_gap"), gram.norm("target_gap")
+        model_gap, target_gap = gram.norm(_MODEL_GAP), gram.norm(_TARGET_GAP)
         ours, theirs = model.old_logit, self.target.old_logit
         return {
             "old": (
                 _LogOdds(ours + 0.5 * model_gap**2, model_gap),
                 _LogOdds(
-                    theirs + 0.5 * target_gap**2 - gram.dot("target_gap", "old_error"),
+                    theirs + 0.5 * target_gap**2 - gram.dot(_TARGET_GAP, _OLD_ERROR),
                     target_gap,
                 ),
             ),
             "new": (
                 _LogOdds(ours - 0.5 * model_gap**2, model_gap),
                 _LogOdds(
-                    theirs - 0.5 * target_gap**2 - gram.dot("target_gap", "new_error"),
+                    theirs - 0.5 * target_gap**2 - gram.dot(_TARGET_GAP, _NEW_ERROR),
                     target_gap,
                 ),
             ),
         }
 
+    def _means(self, odds: dict[str, tuple[_LogOdds, _LogOdds]]) -> LogisticMeans:
+        """Means for the log-odds of the other mode: old samples under model and target, then new."""
+        return logistic_means([(-o.mean, o.deviation) for o in odds["old"]] + [*odds["new"]])
+
     def _mean_log_ratios(
         self,
         gram: _Gram,
-        odds: dict[str, tuple[_LogOdds, _LogOdds]],
+        means: LogisticMeans,
         model: TwoModeMixture,
     ) -> tuple[float, float]:
         """E[log(q / p)] under the old and under the new mode of the model."""
         ours, theirs = _log_weights(model), _log_weights(self.target)
         # log q = log(weight * density of the mode) + softplus(log-odds of the other mode)
-        means = [-o.mean for o in odds["old"]] + [o.mean for o in odds["new"]]
-        deviations = [o.deviation for o in (*odds["old"], *odds["new"])]
-        old_q, old_p, new_q, new_p = softplus_mean(means, deviations).tolist()
-        old = ours[0] - theirs[0] + 0.5 * gram.dot("old_error", "old_error") + (old_q - old_p)
-        new = ours[1] - theirs[1] + 0.5 * gram.dot("new_error", "new_error") + (new_q - new_p)
+        old_q, old_p, new_q, new_p = means.softplus
+        old = ours[0] - theirs[0] + 0.5 * gram.dot(_OLD_ERROR, _OLD_ERROR) + (old_q - old_p)
+        new = ours[1] - theirs[1] + 0.5 * gram.dot(_NEW_ERROR, _NEW_ERROR) + (new_q - new_p)
         return old, new
 
     def value(self, model: TwoModeMixture) -> float:
@@ -493,7 +508,8 @@ class ReverseKL:
         """
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
-        old, new = self._mean_log_ratios(gram, self._odds(gram, model), model)
+        means = self._means(self._odds(gram, model))
+        old, new = self._mean_log_ratios(gram, means, model)
         weight = model.old_weight
         return max(0.0, weight * old + (1.0 - weight) * new)
 
@@ -527,17 +543,15 @@ class ReverseKL:
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
         weight = model.old_weight
-        odds = self._odds(gram, model)
-        old, new = self._mean_log_ratios(gram, odds, model)
+        means = self._means(self._odds(gram, model))
+        old, new = self._mean_log_ratios(gram, means, model)
         # misassignment of old samples by model and target, then of new samples
-        means = [-o.mean for o in odds["old"]] + [o.mean for o in odds["new"]]
-        deviations = [o.deviation for o in (*odds["old"], *odds["new"])]
-        eps_q, eps_p, eta_q, eta_p = sigmoid_mean(means, deviations).tolist()
-        model_gap, target_gap = gram.vector("model_gap"), gram.vector("target_gap")
+        eps_q, eps_p, eta_q, eta_p = means.sigmoid
+        model_gap, target_gap = gram.vector[_MODEL_GAP], gram.vector[_TARGET_GAP]
         return Gradient(
             weight * (1.0 - weight) * (old - new),
-            weight * (gram.vector("old_error") + (eps_q * model_gap - eps_p * target_gap)),
-            (1.0 - weight) * (gram.vector("new_error") - (eta_q * model_gap - eta_p * target_gap)),
+            weight * (gram.vector[_OLD_ERROR] + (eps_q * model_gap - eps_p * target_gap)),
+            (1.0 - weight) * (gram.vector[_NEW_ERROR] - (eta_q * model_gap - eta_p * target_gap)),
         )
 
     def hessian(self, model: TwoModeMixture) -> FloatArray:
@@ -562,34 +576,38 @@ class ReverseKL:
         """
         check_compatible(model, self.target)
         gram = _Gram(model, self.target)
-        precision = _precision(model)
-        weight = model.old_weight
-        dim = model.dim
-        gap, target_gap = gram.vector("model_gap"), gram.vector("target_gap")
+        b = model.old_weight
         odds = self._odds(gram, model)
-        matrix = _complete_information(weight, weight, 1.0 - weight, precision)
-        zero = np.zeros(dim)
-        for share, centres, name in (
-            (weight, (zero, -gap), "old"),
-            (1.0 - weight, (gap, zero), "new"),
-        ):
-            matrix -= share * _label_information(centres, -gap, odds[name][0], precision)
-        old, new = self._mean_log_ratios(gram, odds, model)
-        matrix[0, 0] += weight * (1.0 - weight) * (1.0 - 2.0 * weight) * (old - new)
-        gradient = self.gradient(model)
-        block_old, block_new = slice(1, 1 + dim), slice(1 + dim, 1 + 2 * dim)
-        # d/dl of b E_o[grad A] and (1 - b) E_n[grad A], A = log(q / p)
-        matrix[0, block_old] += (1.0 - weight) * gradient.old_mean
-        matrix[block_old, 0] = matrix[0, block_old]
-        matrix[0, block_new] -= weight * gradient.new_mean
-        matrix[block_new, 0] = matrix[0, block_new]
-        for share, block, name in (
-            (weight, block_old, "old"),
-            (1.0 - weight, block_new, "new"),
-        ):
-            ours, theirs = (float(sigmoid_slope_mean(*o)) for o in odds[name])
-            # E[grad^2 A] = E[r_q (1 - r_q)] u_q u_q^T - E[r_p (1 - r_p)] u_p u_p^T
-            matrix[block, block] += share * (
-                ours * np.outer(gap, gap) - theirs * np.outer(target_gap, target_gap)
-            )
+        means = self._means(odds)
+        old, new = self._mean_log_ratios(gram, means, model)
+        eps_q, eps_p, eta_q, eta_p = means.sigmoid
+        old_q, old_p, new_q, new_p = _slope_moments([*odds["old"], *odds["new"]])
+
+        # frame: logit, u_q for the old mean, u_q for the new, the same for u_p
+        core = -b * _label_information([1.0, 0.0, 1.0, 0.0, 0.0], old_q)
+        core -= (1.0 - b) * _label_information([1.0, 1.0, 0.0, 0.0, 0.0], new_q)
+        core[0, 0] += b * (1.0 - b) * (1.0 + (1.0 - 2.0 * b) * (old - new))
+        # E[grad^2 A] = E[r_q (1 - r_q)] u_q u_q^T - E[r_p (1 - r_p)] u_p u_p^T, A = log(q / p)
+        core[range(1, 5), range(1, 5)] += [
+            b * old_q[0],
+            (1.0 - b) * new_q[0],
+            -b * old_p[0],
+            -(1.0 - b) * new_p[0],
+        ]
+        precisions = np.diag([b, 1.0 - b])
+        precisions -= (b * old_q[0] + (1.0 - b) * new_q[0]) * _TOLD_APART
+        gap, target_gap = gram.vector[_MODEL_GAP], gram.vector[_TARGET_GAP]
+        zero = np.zeros(model.dim)
+        frame = [(gap, zero), (zero, gap), (target_gap, zero), (zero, target_gap)]
+        matrix = _assembled(self.target, frame, core, precisions)
+
+        # d/dl of b E_o[grad A] and (1 - b) E_n[grad A]
+        force = np.concatenate(
+            [
+                gram.vector[_OLD_ERROR] + (eps_q * gap - eps_p * target_gap),
+                -(gram.vector[_NEW_ERROR] - (eta_q * gap - eta_p * target_gap)),
+            ]
+        )
+        matrix[0, 1:] += b * (1.0 - b) * force
+        matrix[1:, 0] += b * (1.0 - b) * force
         return matrix

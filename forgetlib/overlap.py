@@ -34,7 +34,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf
 
 from forgetlib import _arguments
 from forgetlib.logistic_normal import _log_sum, log_sigmoid_mean
@@ -111,7 +110,7 @@ def total_variation(model: TwoModeMixture) -> float:
     0.6827
     """
     check_mixture("model", model)
-    return float(erf(model.separation / math.sqrt(8.0)))
+    return math.erf(model.separation / math.sqrt(8.0))
 
 
 def boundary_position(model: TwoModeMixture, side: Side = "old") -> float:

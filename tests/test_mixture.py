@@ -91,6 +91,14 @@ def test_ill_conditioned_precision_is_refined() -> None:
     assert np.abs(error).max() < limit * size
 
 
+def test_precision_matrix_is_the_inverse() -> None:
+    np.testing.assert_allclose(MODEL.precision @ COVARIANCE, np.eye(2), atol=1e-14)
+    np.testing.assert_array_equal(MODEL.precision, MODEL.precision.T)
+    with pytest.raises(ValueError, match="read-only"):
+        MODEL.precision[0, 0] = 1.0
+    np.testing.assert_array_equal(fl.TwoModeMixture.separated(2.0, dim=3).precision, np.eye(3))
+
+
 def test_replace_and_repr() -> None:
     other = MODEL.replace(old_weight=0.9)
     assert other.old_weight == 0.9

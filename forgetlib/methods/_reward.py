@@ -14,12 +14,14 @@ Gaussian, and :math:`E\, e^{kR}` is a one-dimensional integral.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_expit, log_ndtr
 
 from forgetlib import _arguments
 from forgetlib.mixture import TwoModeMixture, check_mixture
@@ -36,6 +38,7 @@ _HALF_WIDTH = 9.5  # in z
 _SATURATED = 40.0  # |x| beyond which the gate is flat to rounding, once k G < 1
 _FLOAT_REACH = 38.0  # in z; the slope of the gate may live far out, while it is a float
 _MOST_NODES = 400_000
+_LATTICE_REACH = 2048  # nodes on either side of zero
 
 
 class LogMoment(NamedTuple):
@@ -49,11 +52,15 @@ class LogMoment(NamedTuple):
         :math:`E[\partial_x e^{kR}] / E\, e^{kR}` and
         :math:`E[\partial_x^2 e^{kR}] / E\, e^{kR}`, derivatives in the log-odds ``x`` of
         the reference.
+    gate: float
+        Mean gate under the tilted law, :math:`E[g\, e^{kR}] / E\, e^{kR}` with ``R = gap * g``:
+        the reward of a tilted sample, in units of the gap.
     """
 
     log_value: float
     first: float
     second: float
+    gate: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +123,10 @@ class GatedReward:
         """
         x = np.asarray(x, dtype=np.float64)
         if self.gate == "soft":
-            return np.asarray(self.gap * expit(-x))
+            return np.asarray(self.gap * scipy.special.expit(-x))
         return np.where(x < 0.0, self.gap, 0.0)
 
-    @property
+    @cached_property
     def direction(self) -> FloatArray:
         r"""Gradient of the log-odds in the sample, :math:`\Sigma^{-1}(\mu_o - \mu_n)`."""
         return self.reference.precision_times(self.reference.old_mean - self.reference.new_mean)
@@ -164,57 +171,41 @@ class GatedReward:
             return _hard_moment(mu, s, height)
         return _soft_moment(mu, s, height)
 
-    def tilted_gate(self, mean: ArrayLike, k: float) -> float:
-        r"""Mean gate under the tilted law: the reward of a tilted sample, in units of the gap.
-
-        .. math:: \frac{E[g\, e^{kR}]}{E[e^{kR}]}, \qquad R = G g
-
-        Parameters
-        ----------
-        mean : array_like, shape (d,)
-            Center of the Gaussian that is tilted.
-        k : float
-            Inverse temperature, >= 0 and finite.
-
-        Returns
-        -------
-        float
-            In [0, 1].
-        """
-        mu, s = self.log_odds_law(mean)
-        height = k * self.gap
-        if self.gate == "hard":
-            if s == 0.0:
-                return 1.0 if mu < 0.0 else 0.0
-            new = height + float(log_ndtr(-mu / s))
-            return float(expit(new - float(log_ndtr(mu / s))))
-        if s == 0.0:
-            return float(expit(-mu))
-        nodes = _soft_nodes(mu, s, height)
-        return float(nodes.terms @ nodes.gate) / float(nodes.terms.sum())
-
 
 def _hard_moment(mu: float, s: float, height: float) -> LogMoment:
     if s == 0.0:
-        return LogMoment(height if mu < 0.0 else 0.0, 0.0, 0.0)
+        gate = 1.0 if mu < 0.0 else 0.0
+        return LogMoment(height * gate, 0.0, 0.0, gate)
     edge = mu / s
-    log_value = float(np.logaddexp(log_ndtr(edge), height + log_ndtr(-edge)))
+    old, new = scipy.special.log_ndtr([edge, -edge]).tolist()
+    log_value = float(np.logaddexp(old, height + new))
     # d/dmu [Phi(mu/s) + e^h Phi(-mu/s)] = (1 - e^h) phi(mu/s) / s
     log_density = -0.5 * edge * edge - _HALF_LOG_TWO_PI - math.log(s) - log_value
     first = math.exp(log_density) - math.exp(log_density + height)
-    return LogMoment(log_value, first, -first * edge / s)
+    gate = float(scipy.special.expit(height + new - old))
+    return LogMoment(log_value, first, -first * edge / s, gate)
 
 
-class _Nodes(NamedTuple):
-    """Quadrature of a soft gate under a Gaussian: E[f e^{kR}] = exp(log_unit) sum(terms f)."""
-
-    x: FloatArray
-    gate: FloatArray
-    terms: FloatArray
-    log_unit: float
+@functools.cache
+def _lattice() -> tuple[FloatArray, FloatArray]:
+    """Multiples of _STEP_IN_X, and what the sums need of the gate there."""
+    x = _STEP_IN_X * np.arange(-_LATTICE_REACH, _LATTICE_REACH + 1.0)
+    return x, _gate_columns(x)
 
 
-def _soft_nodes(mu: float, s: float, height: float) -> _Nodes:
+def _gate_columns(x: FloatArray) -> FloatArray:
+    """1, the gate, minus its slope, the square of that, and minus its second derivative."""
+    gate = scipy.special.expit(-x)
+    bump = np.exp(scipy.special.log_expit(-x) + scipy.special.log_expit(x))
+    columns = (np.ones_like(x), gate, bump, bump * bump, bump * (2.0 * gate - 1.0))
+    return np.stack(columns, axis=-1)
+
+
+def _soft_moment(mu: float, s: float, height: float) -> LogMoment:
+    if s == 0.0:
+        g = float(scipy.special.expit(-mu))
+        tilt = -height * g * (1.0 - g)
+        return LogMoment(height * g, tilt, tilt * tilt + tilt * (2.0 * g - 1.0), g)
     step = min(_STEP_IN_Z, _STEP_IN_X / s)
     # beyond these the gate is flat and the Gaussian factor rules
     reach = (abs(mu) + _SATURATED + math.log1p(abs(height))) / s
@@ -224,27 +215,23 @@ def _soft_nodes(mu: float, s: float, height: float) -> _Nodes:
             "inverse_temperature times reward_gap must leave a quadrature of at most "
             f"{_MOST_NODES} nodes at separation {s:.6g}, got {height:.6g}"
         )
-    z = np.arange(-reach, reach + step, step)
-    x = mu + s * z
-    gate = expit(-x)
-    top = max(height, 0.0)
-    log_terms = height * gate - top - 0.5 * z * z
+    first = math.floor((mu - s * reach) / _STEP_IN_X) + _LATTICE_REACH
+    last = math.ceil((mu + s * reach) / _STEP_IN_X) + _LATTICE_REACH
+    if s * _STEP_IN_Z >= _STEP_IN_X and first >= 0 and last <= 2 * _LATTICE_REACH:
+        # the rule may place its nodes anywhere: here, where the gate is known from last time
+        x, columns = (one[first : last + 1] for one in _lattice())
+        z = (x - mu) / s
+    else:
+        z = np.arange(-reach, reach + step, step)
+        columns = _gate_columns(mu + s * z)
+    log_terms = height * columns[:, 1]
+    log_terms -= 0.5 * z * z
     peak = float(log_terms.max())
-    unit = top + peak + math.log(step) - _HALF_LOG_TWO_PI
-    return _Nodes(x, gate, np.exp(log_terms - peak), unit)
-
-
-def _soft_moment(mu: float, s: float, height: float) -> LogMoment:
-    if s == 0.0:
-        g = float(expit(-mu))
-        tilt = -height * g * (1.0 - g)
-        return LogMoment(height * g, tilt, tilt * tilt + tilt * (2.0 * g - 1.0))
-    nodes = _soft_nodes(mu, s, height)
-    x, gate, terms = nodes.x, nodes.gate, nodes.terms
-    total = float(terms.sum())
-    log_value = nodes.log_unit + math.log(total)
-    # gate' = -gate (1 - gate): slope of the exponent in x, and its derivative
-    bump = np.exp(log_expit(-x) + log_expit(x))
-    slope = -height * bump
-    curve = slope * slope + slope * (2.0 * gate - 1.0)
-    return LogMoment(log_value, float(terms @ slope) / total, float(terms @ curve) / total)
+    log_terms -= peak
+    total, gate, bump, square, bend = (np.exp(log_terms, out=log_terms) @ columns).tolist()
+    return LogMoment(
+        peak + math.log(step) - _HALF_LOG_TWO_PI + math.log(total),
+        -height * bump / total,
+        (height * height * square - height * bend) / total,
+        gate / total,
+    )

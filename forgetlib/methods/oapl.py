@@ -19,17 +19,17 @@ the reference moves along.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import solve_ivp
-from scipy.optimize import brentq
-from scipy.special import expit, gammaln, ive, log_expit, xlogy
 
 from forgetlib import _arguments
+from forgetlib.logistic_normal import gauss_legendre, softplus
 from forgetlib.methods._reward import Gate, GatedReward
 from forgetlib.mixture import TwoModeMixture, check_mixture
 from forgetlib.objective import Gradient, check_compatible
@@ -42,7 +42,6 @@ FloatArray = NDArray[np.float64]
 _STEP_IN_X = 0.5  # of the trapezoid rule; poles and branch points lie at +-i pi
 _STEP_IN_Z = 0.6
 _HALF_WIDTH = 8.6  # in z; exp(-8.6**2 / 2) = 9e-17
-_PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(16)
 _MOST_NODES = 2_000_000
 _SQRT_TWO_PI = math.sqrt(2.0 * math.pi)
 
@@ -70,10 +69,14 @@ def _axis(steepest: float, jump: float | None) -> tuple[FloatArray, FloatArray]:
 
     ``steepest`` is the largest slope of a log-odds along it. At ``jump`` the integrand is
     discontinuous, and Gauss-Legendre panels meet there; else it is analytic, and the
-    trapezoid rule converges geometrically.
+    trapezoid rule converges geometrically. Along an axis that no log-odds sees, the integrand
+    is a polynomial of degree at most three (a residual times two coordinates), for which the
+    Gauss-Hermite rule with two nodes is exact.
     """
     z: FloatArray
     weight: FloatArray
+    if steepest == 0.0:
+        return np.array([-1.0, 1.0]), np.array([0.5, 0.5])
     if jump is None:
         step = min(_STEP_IN_Z, _STEP_IN_X / max(steepest, 1e-300))
         half = math.ceil(_HALF_WIDTH / step)
@@ -81,7 +84,7 @@ def _axis(steepest: float, jump: float | None) -> tuple[FloatArray, FloatArray]:
         weight = np.full(z.shape, step)
     else:
         middle = min(max(jump, -_HALF_WIDTH), _HALF_WIDTH)
-        width = min(1.0, 3.0 / max(steepest, 1e-300))
+        width = min(1.5, 4.0 / max(steepest, 1e-300))
         edges = np.concatenate(
             [
                 np.linspace(low, high, math.ceil((high - low) / width) + 1)[skip:]
@@ -89,23 +92,32 @@ def _axis(steepest: float, jump: float | None) -> tuple[FloatArray, FloatArray]:
             ]
         )
         half_width = 0.5 * np.diff(edges)[:, None]
-        z = (edges[:-1, None] + half_width * (1.0 + _PANEL_NODES)).ravel()
-        weight = (half_width * _PANEL_WEIGHTS).ravel()
+        nodes, shares = gauss_legendre(16)
+        z = (edges[:-1, None] + half_width * (1.0 + nodes)).ravel()
+        weight = (half_width * shares).ravel()
     return z, weight * np.exp(-0.5 * z * z) / _SQRT_TWO_PI
 
 
-def _basis(first: FloatArray, others: FloatArray) -> FloatArray:
-    """Orthonormal basis (d, K) of some vectors (rows), the first one along its first axis."""
-    size = max(float(np.linalg.norm(first)), float(np.abs(others).max()), 1e-300)
+def _basis(gate: FloatArray, log_odds: FloatArray, shift: FloatArray) -> tuple[FloatArray, int]:
+    """Orthonormal basis (d, K) of some vectors, and how many axes a log-odds can see.
+
+    The first axis is that of the gate, then come those that complete the span of the other
+    gradients of log-odds (rows), and last, if need be, one for the shift of a mean.
+    """
+    size = max(float(np.abs([gate, *log_odds, shift]).max()), 1e-300)
     columns: list[FloatArray] = []
-    if np.linalg.norm(first) > 1e-13 * size:
-        columns.append(first / np.linalg.norm(first))
-        others = others - np.outer(others @ columns[0], columns[0])
-    _, singular, directions = np.linalg.svd(others, full_matrices=False)
-    columns += [v for s, v in zip(singular, directions, strict=True) if s > 1e-13 * size]
+    seen = 0
+    for vectors in (gate[None], log_odds, shift[None]):
+        seen = len(columns)
+        if seen == gate.size:
+            break
+        for column in columns:
+            vectors = vectors - np.outer(vectors @ column, column)
+        _, singular, directions = np.linalg.svd(vectors, full_matrices=False)
+        columns += [v for s, v in zip(singular, directions, strict=True) if s > 1e-13 * size]
     if not columns:
-        columns = [np.eye(first.size)[0]]
-    return np.stack(columns, axis=1)
+        columns = [np.eye(gate.size)[0]]
+    return np.stack(columns, axis=1), seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,10 +251,11 @@ class LaggedRegression:
         origin = lag.old_mean
         gate = lag.whiten(reference.new_mean - reference.old_mean)
         means = lag.whiten(np.stack([lag.new_mean, model.old_mean, model.new_mean]) - origin)
-        basis = _basis(gate, means)
+        basis, seen = _basis(gate, np.stack([means[0], means[2] - means[1]]), means[1])
         gate = gate @ basis
         lag_new, old, new = means @ basis
         steepest = np.abs([gate, lag_new, new - old]).max(axis=0)
+        steepest[seen:] = 0.0
         centre = float(reference.log_odds(origin))  # the gate's log-odds at the origin
         jumps = self.gate == "hard" and reference.separation > 0.0
 
@@ -264,9 +277,12 @@ class LaggedRegression:
                     f"{len(axes)} dimensions"
                 )
             grid = np.meshgrid(*(z for z, _ in axes), indexing="ij")
-            weights = np.stack(np.meshgrid(*(w for _, w in axes), indexing="ij"))
-            y = np.stack([g.ravel() for g in grid], axis=1) + mode
-            parts.append((y, share * weights.prod(axis=0).ravel()))
+            z = np.stack([g.ravel() for g in grid], axis=1)
+            weight = share * functools.reduce(np.multiply.outer, (w for _, w in axes)).ravel()
+            if len(axes) > 1:  # the corners of the grid weigh no more than what is beyond it
+                inside = (z * z).sum(axis=1) <= _HALF_WIDTH**2
+                z, weight = z[inside], weight[inside]
+            parts.append((z + mode, weight))
         y = np.concatenate([part[0] for part in parts])
         weight = np.concatenate([part[1] for part in parts])
 
@@ -277,14 +293,14 @@ class LaggedRegression:
             math.log1p(-model.old_weight)
             - math.log1p(-lag.old_weight)
             + (y - 0.5 * (new + lag_new)) @ (new - lag_new)
-            + np.logaddexp(0.0, ours)
-            - np.logaddexp(0.0, theirs)
+            + softplus(ours)
+            - softplus(theirs)
         )
         reward = self.reward.of_log_odds(centre - y @ gate)
         return _Nodes(
             weight,
             self.temperature * log_ratio - reward + self.baseline,
-            np.asarray(expit(ours)),
+            np.asarray(scipy.special.expit(ours)),
             y - old,
             y - new,
             lag.precision_times(lag.unwhiten(basis.T).T),
@@ -379,7 +395,7 @@ class LaggedRegression:
         frame[1 : 1 + dim, old] = frame[1 + dim :, new] = lift
         matrix = frame @ inner @ frame.T
         if size < dim:  # across the span y is standard normal, whatever the mode
-            across = model.precision_times(np.eye(dim)) - lift @ lift.T
+            across = self.lagged.precision - lift @ lift.T
             both = float(lost.sum())
             matrix[1 : 1 + dim, 1 : 1 + dim] += across * (
                 float(squares @ r**2) + both - float(slope @ r)
@@ -476,11 +492,11 @@ def _group_value(p: float, q: float, size: int, temperature: float, gap: float) 
     losses = np.arange(first, min(size, math.ceil(size * q + reach)) + 1.0)
     wins = size - losses
     log_law = (
-        gammaln(size + 1.0)
-        - gammaln(wins + 1.0)
-        - gammaln(losses + 1.0)
-        + xlogy(wins, p)
-        + xlogy(losses, q)
+        scipy.special.gammaln(size + 1.0)
+        - scipy.special.gammaln(wins + 1.0)
+        - scipy.special.gammaln(losses + 1.0)
+        + scipy.special.xlogy(wins, p)
+        + scipy.special.xlogy(losses, q)
     )
     law = np.exp(log_law - np.logaddexp.reduce(log_law))
     height = gap / temperature
@@ -644,8 +660,14 @@ class OAPL:
     def _logit_slope(
         self, old_logit: float, lagged_logit: float, old_value: float, new_value: float
     ) -> float:
-        log_a, log_c = float(log_expit(lagged_logit)), float(log_expit(-lagged_logit))
-        log_b, log_d = float(log_expit(old_logit)), float(log_expit(-old_logit))
+        log_a, log_c = (
+            float(scipy.special.log_expit(lagged_logit)),
+            float(scipy.special.log_expit(-lagged_logit)),
+        )
+        log_b, log_d = (
+            float(scipy.special.log_expit(old_logit)),
+            float(scipy.special.log_expit(-old_logit)),
+        )
         tau = self.temperature
         old = tau * (log_b - log_a) + old_value
         new = tau * (log_d - log_c) - self.reward_gap + new_value
@@ -653,7 +675,10 @@ class OAPL:
 
     def _values(self, lagged_logit: float) -> tuple[float, float]:
         """Mean value estimate that an old and a new sample of the lagged policy meet."""
-        old_weight, new_weight = float(expit(lagged_logit)), float(expit(-lagged_logit))
+        old_weight, new_weight = (
+            float(scipy.special.expit(lagged_logit)),
+            float(scipy.special.expit(-lagged_logit)),
+        )
         temperature = self.value_temperature or self.temperature
         height = self.reward_gap / temperature
         if self.group_size is None or min(new_weight, old_weight) < 1e-300:
@@ -696,7 +721,9 @@ class OAPL:
             if away * self._logit_slope(float(far), *fixed) >= 0.0:
                 break
             near = float(far)
-        root = brentq(self._logit_slope, near, float(far), args=fixed, xtol=1e-13, rtol=1e-14)
+        root = scipy.optimize.brentq(
+            self._logit_slope, near, float(far), args=fixed, xtol=1e-13, rtol=1e-14
+        )
         return float(root)
 
     def synced_logits(self, rounds: int, learning_rate: float = 1.0) -> FloatArray:
@@ -743,7 +770,7 @@ class OAPL:
             def velocity(_: float, logit: FloatArray, fixed: Any = fixed) -> list[float]:
                 return [-self._logit_slope(float(logit[0]), *fixed)]
 
-            flow = solve_ivp(
+            flow = scipy.integrate.solve_ivp(
                 velocity, (0.0, time), path[-1:], method="LSODA", rtol=1e-10, atol=1e-12
             )
             path.append(float(flow.y[0, -1]))
@@ -810,7 +837,7 @@ class OAPL:
         do not overlap. With a gate and overlap it is an approximation, and
         :func:`forgetlib.gradient_flow` is exact.
         """
-        return np.asarray(expit(self.old_logit_after(rounds)))
+        return np.asarray(scipy.special.expit(self.old_logit_after(rounds)))
 
     def rounds_until(self, old_weight: float) -> int:
         r"""Number of exact rounds after which the old weight is at most a given one.
@@ -857,7 +884,7 @@ class OAPL:
             after = self.round_logit(logit)
             if after >= logit:
                 raise ValueError(
-                    f"old_weight must be at least {float(expit(logit)):.6g}, where rounds move "
+                    f"old_weight must be at least {float(scipy.special.expit(logit)):.6g}, where rounds move "
                     f"less than rounding errors, got {old_weight!r}"
                 )
             logit, count = after, count + 1
@@ -945,7 +972,7 @@ class OAPL:
         lag = self.lagged
         half = 0.5 * tilt
         # e^{g/2} I_j(g/2), without overflow
-        bessel = float(ive(0, half) - ive(1, half))
+        bessel = float(scipy.special.ive(0, half) - scipy.special.ive(1, half))
         log_factor = math.log(abs(half)) + max(tilt, 0.0) + math.log(bessel)
         log_overlap = 0.5 * math.log(0.5 * math.pi) - 0.5 * lag.old_logit - lag.separation**2 / 8.0
         log_norm = max(0.0, -tilt) * min(misassignment_bound(lag), 1.0 - lag.old_weight)

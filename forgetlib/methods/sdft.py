@@ -18,8 +18,8 @@ import math
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit
 
 from forgetlib import _arguments
 from forgetlib.mixture import TwoModeMixture, check_mixture
@@ -116,7 +116,7 @@ class AnchoredBox:
     @property
     def old_weight_floor(self) -> float:
         """Smallest old weight of a student in the box."""
-        return float(expit(self.logit_low))
+        return float(scipy.special.expit(self.logit_low))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -473,8 +473,10 @@ class SDFT:
         odds = np.array([one.old_logit for one in (start, teacher, self.demonstration)])
         ends = np.array([odds.min(), odds.max()])
         # b (1 - b) and its factor rho(b) are least at an end: both are concave in b
-        flat = np.exp(log_expit(ends) + log_expit(-ends)).min()
-        hidden = np.exp(log_weight_slope(self.demonstration.separation, ends) - log_expit(ends))
+        flat = np.exp(scipy.special.log_expit(ends) + scipy.special.log_expit(-ends)).min()
+        hidden = np.exp(
+            log_weight_slope(self.demonstration.separation, ends) - scipy.special.log_expit(ends)
+        )
         curvature = float(flat * hidden.min())
         if curvature == 0.0:
             return Retention(min(weights), max(weights), 0.0, 0.0, math.inf)
@@ -527,7 +529,9 @@ class SDFT:
         elif baseline is None:
             step = 4.0 * math.exp(-far)
         else:
-            step = 16.0 * math.exp(float(log_expit(far) + log_expit(-far)))
+            step = 16.0 * math.exp(
+                float(scipy.special.log_expit(far) + scipy.special.log_expit(-far))
+            )
         away = self.ema_rate + self.anchor
         return min(step, 1.0 / away) if away > 0.0 else step
 
@@ -568,12 +572,12 @@ class SDFT:
         share = self.anchor / (self.anchor + 2.0 * self.ema_rate)
         middle, half = 0.5 * (goal.old_mean + goal.new_mean), 0.5 * (goal.new_mean - goal.old_mean)
         teacher = goal.replace(
-            old_weight=float(expit(share * goal.old_logit)),
+            old_weight=float(scipy.special.expit(share * goal.old_logit)),
             old_mean=middle - share * half,
             new_mean=middle + share * half,
         )
         student = teacher.replace(
-            old_weight=float(expit(-share * goal.old_logit)),
+            old_weight=float(scipy.special.expit(-share * goal.old_logit)),
             old_mean=teacher.new_mean,
             new_mean=teacher.old_mean,
         )

@@ -30,12 +30,11 @@ from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import expit, ive, log_expit, log_ndtr, logit, ndtr
-from scipy.stats import binom
 
 from forgetlib import _arguments
+from forgetlib.logistic_normal import gauss_legendre
 from forgetlib.methods._reward import Gate, GatedReward, LogMoment
 from forgetlib.mixture import TwoModeMixture, check_mixture
 from forgetlib.objective import Gradient, ReverseKL, check_compatible
@@ -84,19 +83,26 @@ def _inverse_temperature(value: object) -> float | Literal["adaptive"]:
 
 def _tilted_divergence(height: float, winners: float) -> float:
     """KL(tilt || law) of a two-valued law, winners at log-odds ``winners`` lifted by height."""
-    log_z = float(np.logaddexp(log_expit(-winners), height + log_expit(winners)))
-    return height * float(expit(winners + height)) - log_z
+    log_z = float(
+        np.logaddexp(scipy.special.log_expit(-winners), height + scipy.special.log_expit(winners))
+    )
+    return height * float(scipy.special.expit(winners + height)) - log_z
 
 
 def _budget_height(winners: float, budget: float, largest: float) -> float:
     """Height ``beta |G| >= 0`` that spends the budget, for winners at log-odds ``winners``."""
-    if -float(log_expit(winners)) <= budget or _tilted_divergence(largest, winners) <= budget:
+    if (
+        -float(scipy.special.log_expit(winners)) <= budget
+        or _tilted_divergence(largest, winners) <= budget
+    ):
         return largest
     high = 1.0
     while _tilted_divergence(high, winners) < budget:
         high = min(2.0 * high, largest)
     return float(
-        brentq(lambda h: _tilted_divergence(h, winners) - budget, 0.0, high, xtol=1e-15, rtol=1e-14)
+        scipy.optimize.brentq(
+            lambda h: _tilted_divergence(h, winners) - budget, 0.0, high, xtol=1e-15, rtol=1e-14
+        )
     )
 
 
@@ -136,9 +142,9 @@ def smallest_tilted_weight(old_weight: float, budget: float = math.log(2.0)) -> 
     weight = _arguments.weight("old_weight", old_weight)
     budget = _arguments.positive("budget", budget)
     winners = float(np.log1p(-weight) - np.log(weight))
-    if -float(log_expit(winners)) <= budget:
+    if -float(scipy.special.log_expit(winners)) <= budget:
         return 0.0
-    return float(expit(-winners - _budget_height(winners, budget, math.inf)))
+    return float(scipy.special.expit(-winners - _budget_height(winners, budget, math.inf)))
 
 
 # ---- one group -------------------------------------------------------------------------
@@ -244,7 +250,11 @@ def entropic_group(
             high = 1.0
             while spent(high) < budget:
                 high *= 2.0
-            height = float(brentq(lambda h: spent(h) - budget, 0.0, high, xtol=1e-15, rtol=1e-14))
+            height = float(
+                scipy.optimize.brentq(
+                    lambda h: spent(h) - budget, 0.0, high, xtol=1e-15, rtol=1e-14
+                )
+            )
             k = height / width
     else:
         height = min(k * width, _HIGHEST)
@@ -444,10 +454,9 @@ class TTTDiscover:
             return LARGEST_TEMPERATURE
 
         def spent(k: float) -> float:
-            old, _, log_z = self._moments(model, k)
+            old, new, log_z = self._moments(model, k)
             share = math.exp(math.log(model.old_weight) + old.log_value - log_z)
-            gate = share * self.reward.tilted_gate(model.old_mean, k)
-            gate += (1.0 - share) * self.reward.tilted_gate(model.new_mean, k)
+            gate = share * old.gate + (1.0 - share) * new.gate
             return k * self.reward_gap * gate - log_z - self.budget
 
         high = min(1.0 / abs(self.reward_gap), LARGEST_TEMPERATURE)
@@ -455,7 +464,7 @@ class TTTDiscover:
             if high >= LARGEST_TEMPERATURE:
                 return LARGEST_TEMPERATURE
             high = min(2.0 * high, LARGEST_TEMPERATURE)
-        return float(brentq(spent, 0.0, high, rtol=1e-13))
+        return float(scipy.optimize.brentq(spent, 0.0, high, rtol=1e-13))
 
     def value(self, model: TwoModeMixture) -> float:
         """Value of the objective.
@@ -572,7 +581,7 @@ class TTTDiscover:
     def _start_logit(self, old_weight: float | None) -> float:
         if old_weight is None:
             return self.reference.old_logit
-        return float(logit(_arguments.weight("old_weight", old_weight)))
+        return float(scipy.special.logit(_arguments.weight("old_weight", old_weight)))
 
     def _pull(self, old_logit: float) -> float:
         r"""Reward's pull on the loser, :math:`(1 - \rho) / (1 - b (1 - \rho))`.
@@ -584,7 +593,9 @@ class TTTDiscover:
             height = _budget_height(-old_logit, self.budget, largest)
         else:
             height = self.inverse_temperature * abs(self.reward_gap)
-        denominator = float(expit(-old_logit) + expit(old_logit) * math.exp(-height))
+        denominator = float(
+            scipy.special.expit(-old_logit) + scipy.special.expit(old_logit) * math.exp(-height)
+        )
         return -math.expm1(-height) / denominator
 
     def _check_budget(self) -> None:
@@ -628,7 +639,9 @@ class TTTDiscover:
         low = loser - self._pull(loser) / self.kl_weight
         if not math.isfinite(low):  # a penalty as small as 1e-308
             return -sign * math.inf
-        root = brentq(excess, low - 1e-9 * (1.0 + abs(low)), loser, xtol=1e-14, rtol=1e-14)
+        root = scipy.optimize.brentq(
+            excess, low - 1e-9 * (1.0 + abs(low)), loser, xtol=1e-14, rtol=1e-14
+        )
         return sign * float(root)
 
     def stationary_old_weight(self, old_weight: float | None = None) -> float:
@@ -673,7 +686,7 @@ class TTTDiscover:
         >>> round(method.stationary_old_weight(), 4)
         0.0016
         """
-        return float(expit(self.stationary_old_logit(old_weight)))
+        return float(scipy.special.expit(self.stationary_old_logit(old_weight)))
 
     def old_weight_floor(
         self, level: float | None = None, old_weight: float | None = None
@@ -720,13 +733,13 @@ class TTTDiscover:
         if level is not None:
             level = _arguments.weight("level", level)
         if self.reward_gap <= 0.0:
-            return float(expit(start))
+            return float(scipy.special.expit(start))
         if self.kl_weight == 0.0:
             return 0.0
 
         def ceiling(c: float) -> float:
-            odds = -math.inf if c <= 0.0 else float(logit(c))
-            return float(expit(start - self._pull(odds) / self.kl_weight))
+            odds = -math.inf if c <= 0.0 else float(scipy.special.logit(c))
+            return float(scipy.special.expit(start - self._pull(odds) / self.kl_weight))
 
         if level is not None:
             return min(level, ceiling(level))
@@ -775,10 +788,10 @@ class TTTDiscover:
         """
         start = self._start_logit(old_weight)
         retained = _arguments.weight("retained", retained)
-        kept = float(logit(retained))
+        kept = float(scipy.special.logit(retained))
         if kept >= start:
             raise ValueError(
-                f"retained must lie in (0, {float(expit(start)):.6g}), below the weight before "
+                f"retained must lie in (0, {float(scipy.special.expit(start)):.6g}), below the weight before "
                 f"training, got {retained!r}"
             )
         self._check_budget()
@@ -817,7 +830,11 @@ class TTTDiscover:
 
         def inside(mean: FloatArray) -> float:
             center, deviation = self.reward.log_odds_law(mean)
-            return float(ndtr(center / deviation)) if deviation > 0.0 else float(center >= 0.0)
+            return (
+                float(scipy.special.ndtr(center / deviation))
+                if deviation > 0.0
+                else float(center >= 0.0)
+            )
 
         b = model.old_weight
         return b * inside(model.old_mean) + (1.0 - b) * inside(model.new_mean)
@@ -867,7 +884,7 @@ class TTTDiscover:
             raise ValueError(f"kl_weight must be 0 for tilt_time, got {self.kl_weight!r}")
         start = self.reference if model is None else model
         check_compatible(start, self.reference)
-        end = float(logit(_arguments.weight("old_weight", old_weight)))
+        end = float(scipy.special.logit(_arguments.weight("old_weight", old_weight)))
         if end > start.old_logit:
             raise ValueError(
                 f"old_weight must be at most that of the model, {start.old_weight:.6g}, "
@@ -932,7 +949,7 @@ class TTTDiscover:
         lose, win = math.exp(-top), math.exp(height - top)
         old = np.arange(size)
         others = (old * lose + (size - 1 - old) * win) / (size - 1)
-        chance = binom.pmf(old, size - 1, b)
+        chance = scipy.stats.binom.pmf(old, size - 1, b)
         return float((chance / others).sum() * (b * lose + (1.0 - b) * win))
 
     def group_velocity(self, old_weight: float, batch_size: int | None = None) -> float:
@@ -973,8 +990,8 @@ class TTTDiscover:
         of_old, of_new = _two_valued(size, self.reward_gap, self.inverse_temperature, self.budget)
         old = np.arange(size + 1)
         pull = old * of_old * (1.0 - b) - (size - old) * of_new * b
-        velocity = float(binom.pmf(old, size, b) @ pull) / size
-        odds = float(logit(b)) - self.reference.old_logit
+        velocity = float(scipy.stats.binom.pmf(old, size, b) @ pull) / size
+        odds = float(scipy.special.logit(b)) - self.reference.old_logit
         return velocity - self.kl_weight * (1.0 - 1.0 / batch) * b * (1.0 - b) * odds
 
     # ---- drift ---------------------------------------------------------------------------
@@ -1010,7 +1027,9 @@ class TTTDiscover:
             raise ValueError("kl_weight must be > 0 for a balanced weight, got 0.0")
 
         def slope(odds: float) -> float:
-            return self.gradient(self.reference.replace(old_weight=float(expit(odds)))).logit
+            return self.gradient(
+                self.reference.replace(old_weight=float(scipy.special.expit(odds)))
+            ).logit
 
         low = high = self.reference.old_logit
         step = 1.0
@@ -1025,7 +1044,7 @@ class TTTDiscover:
             high, step = min(high + step, _NEAR_ONE), 2.0 * step
         if low == high:  # nothing pulls
             return self.reference.old_weight
-        return float(expit(brentq(slope, low, high, xtol=1e-13)))
+        return float(scipy.special.expit(scipy.optimize.brentq(slope, low, high, xtol=1e-13)))
 
     def mean_forces(self, old_weight: float | None = None) -> MeanForces:
         r"""Forces on the old mean where both means are right.
@@ -1137,12 +1156,14 @@ class TTTDiscover:
         half = 0.5 * abs(height)
         # e^{kappa/2} [I_0 - I_1](kappa/2), with exponentially scaled Bessel functions
         log_scale = max(height, 0.0) - self._moments(self.reference, k)[2]
-        bessel = float(ive(0, half) - math.copysign(1.0, height) * ive(1, half))
+        bessel = float(
+            scipy.special.ive(0, half) - math.copysign(1.0, height) * scipy.special.ive(1, half)
+        )
         pull = 0.5 * height * bessel * math.exp(log_scale) / self.kl_weight
         factor = 1.0 + pull if height >= 0.0 else max(1.0, -pull)
         sharp = math.sqrt(0.5 * math.pi)
         distance = self.reference.separation
-        push = sharp * math.exp(-0.5 * float(logit(lowest)) - 0.125 * gap**2)
+        push = sharp * math.exp(-0.5 * float(scipy.special.logit(lowest)) - 0.125 * gap**2)
         gain = factor * sharp * math.exp(-0.5 * self.reference.old_logit - 0.125 * distance**2)
         bound = push + gain
         for _ in range(10_000):
@@ -1206,7 +1227,7 @@ class TTTDiscover:
         if excess(low) <= 0.0:  # the reward is flat to rounding
             log_z = low
         else:
-            log_z = float(brentq(excess, low, top + 1e-9, xtol=1e-15, rtol=1e-14))
+            log_z = float(scipy.optimize.brentq(excess, low, top + 1e-9, xtol=1e-15, rtol=1e-14))
         log_weights, log_c = tilted(log_z)
         weights = np.exp(log_weights)
         divergence = max(0.0, 1.0 / self.kl_weight - log_c)
@@ -1230,8 +1251,8 @@ class TTTDiscover:
         log_weights = np.log([b, 1.0 - b])
         if self.gate == "hard":
             edges = centers / distance if distance > 0.0 else np.sign(centers) * math.inf
-            new_region = log_weights + log_ndtr(-edges)
-            old_region = log_weights + log_ndtr(edges)
+            new_region = log_weights + scipy.special.log_ndtr(-edges)
+            old_region = log_weights + scipy.special.log_ndtr(edges)
             pair = np.stack([new_region, old_region])  # region x component
             return np.array([1.0, 0.0]), pair[:, 0], pair[:, 1], np.array([0.0, 1.0])
         if distance == 0.0:
@@ -1244,7 +1265,7 @@ class TTTDiscover:
         width = min(1.0, distance) / (1.0 + 0.1 * slope)
         half = 0.5 * distance**2 + abs(reference.old_logit) + 40.0 * max(1.0, distance)
         panels = np.arange(-math.ceil(half / width), math.ceil(half / width))
-        node, share = np.polynomial.legendre.leggauss(16)
+        node, share = gauss_legendre(16)
         x = (width * (panels[:, None] + 0.5 * (1.0 + node))).ravel()
         log_density = (
             np.log(0.5 * width * np.tile(share, panels.size))[:, None]
@@ -1253,4 +1274,9 @@ class TTTDiscover:
             - 0.5 * ((x[:, None] - centers) / distance) ** 2
             + log_weights
         )
-        return expit(-x), log_density[:, 0], log_density[:, 1], (x > 0.0).astype(np.float64)
+        return (
+            scipy.special.expit(-x),
+            log_density[:, 0],
+            log_density[:, 1],
+            (x > 0.0).astype(np.float64),
+        )
