@@ -7,6 +7,8 @@ The names below are the whole public interface. Each is imported on first use, s
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ if TYPE_CHECKING:
         variance_price,
     )
     from forgetlib.retention import contraction_rate, safe_learning_rate
+    from forgetlib.sweep import Table, sweep
     from forgetlib.toy import (
         ToyMixture,
         ToyRun,
@@ -190,6 +193,7 @@ __all__ = [
     "StarvationDesign",
     "SteadyBatch",
     "TTTDiscover",
+    "Table",
     "ToyMixture",
     "ToyRun",
     "Trajectory",
@@ -278,6 +282,7 @@ __all__ = [
     "stationary_variance",
     "steady_batch",
     "swap_threshold",
+    "sweep",
     "total_variation",
     "toy",
     "toy_divergence",
@@ -323,6 +328,7 @@ _HOME = {
     "StarvationDesign": "replay",
     "SteadyBatch": "data_mixing",
     "TTTDiscover": "methods.ttt_discover",
+    "Table": "sweep",
     "ToyMixture": "toy",
     "ToyRun": "toy",
     "Trajectory": "flow",
@@ -395,6 +401,7 @@ _HOME = {
     "stationary_variance": "geometry",
     "steady_batch": "data_mixing",
     "swap_threshold": "plateau",
+    "sweep": "sweep",
     "total_variation": "overlap",
     "toy_divergence": "toy",
     "toy_flow": "toy",
@@ -418,3 +425,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+class _Package(types.ModuleType):
+    """A function may have the name of its module: importing the module must not hide it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -27,10 +27,26 @@ def test_unknown_names_are_errors() -> None:
     assert set(fl.__all__) <= set(dir(fl))
 
 
-def test_importing_loads_no_compiler_and_no_plotting() -> None:
+HEAVY = ["numba", "matplotlib", "ipywidgets", "pandas", "tqdm", "dask", "distributed"]
+#: SciPy's parts take longer to load than all that a first simulation waits for
+HEAVY += [f"scipy.{part}" for part in ("special", "linalg", "integrate", "optimize", "stats")]
+
+
+@pytest.mark.parametrize(
+    "first_use",
+    [
+        "",
+        "fl.TwoModeMixture.separated(2.0).responsibility(1.0)",
+        "import forgetlib.flow, forgetlib.methods",
+        "p = fl.TwoModeMixture.separated(2.0); m = p.replace(old_weight=0.4); "
+        "[fl.ReverseKL(p).hessian(m), fl.ForwardKL(p).gradient(m), fl.SDFT(p, 0.1, 0.1), "
+        "fl.OAPL(p, 1.0, 1.0, 5), fl.TTTDiscover(p, 1.0, 1.0, 0.1), fl.gradient_flow]",
+    ],
+)
+def test_importing_loads_no_compiler_and_nothing_heavy(first_use: str) -> None:
     code = (
-        "import sys, forgetlib; forgetlib.TwoModeMixture.separated(2.0); "
-        "print(sorted({'numba', 'matplotlib', 'ipywidgets'} & set(sys.modules)))"
+        f"import sys, forgetlib as fl; {first_use}\n"
+        f"print(sorted({set(HEAVY)!r} & set(sys.modules)))"
     )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
@@ -40,6 +56,7 @@ def test_importing_loads_no_compiler_and_no_plotting() -> None:
 
 FLOORS = [
     "_arguments",
+    "_checkpoint",
     "logistic_normal",
     "mixture",
     "overlap",
@@ -56,7 +73,7 @@ FLOORS = [
     "data_mixing",
     "replay",
 ]
-FLOORS += ["_kernels", "ensemble", "verdict", "results", "_svg", "plot", "widgets"]
+FLOORS += ["_kernels", "ensemble", "sweep", "verdict", "results", "_svg", "plot", "widgets"]
 
 
 @pytest.mark.parametrize("module", FLOORS)
