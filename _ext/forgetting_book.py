@@ -1,7 +1,7 @@
 """What the book needs of Sphinx and cannot say in ``_config.yml``.
 
 - explorers get frames made at build time, since a page has no kernel;
-- the execution cache forgets its outputs when forgetlib or the lock changes;
+- the execution cache forgets its outputs when forgetlib, the lock or the measured speeds change;
 - figures computed by a chapter are put into the page as SVG, so that they follow light and dark mode;
 - ids are unique in a page, names of forgetlib may be written short, and docstrings link to theorems;
 - punctuation stays with the formula that it touches;
@@ -73,9 +73,10 @@ OWN_LICENCES = ("LICENSE", "LICENSE-CONTENT", "NOTICE")
 
 
 def cache_key(root: Path) -> str:
-    """Hash all that can change a number on a page, apart from the page: forgetlib's sources and the lock."""
+    """Hash all that can change a number on a page, apart from the page: forgetlib, the lock, measured speeds."""
     digest = hashlib.sha256()
-    for path in [*sorted((root / "forgetlib").rglob("*.py")), root / "requirements.txt"]:
+    files = [root / "requirements.txt", root / "benchmarks" / "results.json"]
+    for path in [*sorted((root / "forgetlib").rglob("*.py")), *filter(Path.is_file, files)]:
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -60,19 +60,19 @@ After the reduction a step is its random numbers, two exponentials and a logarit
 sample. Hence:
 
 * *Normals* come from many generators side by side, one in each lane of a vector register:
-  NumPy's SFC64, word for word, then Box and Muller's map with the logarithm, sine and cosine as
-  polynomials. The map has no table and no branch, so it fills the register too; the ziggurat,
+  NumPy's SFC64, word for word, then Box and Muller's map with its logarithm, sine and cosine
+  as polynomials. The map has no table and no branch, so it fills the register; the ziggurat,
   which needs fewer operations, cannot. A store keeps what a step leaves over.
 * *Labels* are counted, 64 at a time: the bits of random words are compared with the binary
   digits of the probability until every lane is decided, which takes about eight words.
-* *Exponentials and logarithms* are polynomials, interpolated at Chebyshev's nodes to full
-  precision, in functions of one number that the compiler puts into the loop around them.
+* *Exponentials and logarithms* are polynomials, interpolated at Chebyshev's nodes to 13 digits,
+  each in two halves, so that neither chain of products waits for the other.
 * A loop over samples has no branch and no call, and does all it can with what it has loaded.
   Flags allow reassociation in sums only, and fused multiply-adds.
 * A kernel is compiled for its rule, its mode and what moves (:class:`Variant`), when it is
-  first needed: the branches that it cannot take are not compiled, and a first call waits for
-  a third of the code. The sampling routines of ``numba`` are not used for the same reason:
-  its binomial and gamma take longer to compile than a kernel.
+  first needed: branches that it cannot take are not compiled. Its memory comes from outside,
+  so no code counts references. ``numba``'s binomial and gamma are not used, because they take
+  longer to compile than a kernel.
 """
 
 from __future__ import annotations
@@ -94,11 +94,14 @@ Row = int | np.int64
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _compiled(*flags: str, entry: bool = False) -> Callable[[_Function], _Function]:
+def _compiled(
+    *flags: str, entry: bool = False, inline: bool = False
+) -> Callable[[_Function], _Function]:
     """Compile; keep the result on disk where that is possible.
 
     Only an ``entry`` can be called from Python: the others, without the code for that, compile
-    faster. Memory comes from outside, so that no code need count references to it.
+    faster. Memory comes from outside, so that no code need count references to it. A short
+    function of many arrays is put ``inline``, because it takes longer to call than to run.
     """
     options = {
         "nogil": True,
@@ -106,6 +109,7 @@ def _compiled(*flags: str, entry: bool = False) -> Callable[[_Function], _Functi
         "fastmath": {"contract", *flags},
         "no_cpython_wrapper": not entry,
         "no_cfunc_wrapper": True,
+        "forceinline": inline,
         "_nrt": False,
     }
 
@@ -358,7 +362,7 @@ def refill(source: Source) -> None:
     source.used[0] = 0
 
 
-@_compiled()
+@_compiled(inline=True)
 def next_word(source: Source) -> Any:
     """64 random bits, from the last lane."""
     state, j = source.state, LANES
@@ -370,7 +374,7 @@ def next_word(source: Source) -> Any:
     return word
 
 
-@_compiled()
+@_compiled(inline=True)
 def draw_normals(source: Source, out: FloatArray) -> None:
     done = 0
     while done < out.size:
@@ -393,7 +397,7 @@ def draw_normal(source: Source) -> float:
     return normal
 
 
-@_compiled()
+@_compiled(inline=True)
 def draw_binomial(source: Source, size: int, probability: float) -> int:
     """Count of ``size`` uniforms below the probability, 64 of them at a time, bit by bit.
 
@@ -577,7 +581,7 @@ def size_of_errors(vectors: FloatArray, n: int) -> float:
     return product(vectors, old, old, n) + product(vectors, new, new, n)
 
 
-@_compiled()
+@_compiled(inline=True)
 def combine(
     vectors: FloatArray,
     rows: tuple[int, int, int],
@@ -591,7 +595,7 @@ def combine(
         out[i] = x * vectors[u, i] + y * vectors[v, i] + z * vectors[w, i]
 
 
-@_compiled()
+@_compiled(inline=True)
 def add_rows(factors: FloatArray, basis: FloatArray, rank: int, n: int, out: FloatArray) -> None:
     """out[:n] += factors[:rank] @ basis[:rank, :n]."""
     for k in range(rank):
@@ -600,7 +604,7 @@ def add_rows(factors: FloatArray, basis: FloatArray, rank: int, n: int, out: Flo
             out[i] += factor * basis[k, i]
 
 
-@_compiled()
+@_compiled(inline=True)
 def descend(
     rate: FloatArray, gradient: FloatArray, plan: Plan, n: int, vectors: FloatArray
 ) -> None:
@@ -716,7 +720,7 @@ def relate(
 # ---- passes over the batch -----------------------------------------------------------------
 
 
-@_compiled()
+@_compiled(inline=True)
 def fill_pieces(
     means: FloatArray,
     logit: float,
@@ -743,7 +747,7 @@ def fill_pieces(
                 piece += 1
 
 
-@_compiled()
+@_compiled(inline=True)
 def sum_pieces(
     a: FloatArray, c: FloatArray, sources: tuple[int, ...], end: IntArray, sums: FloatArray
 ) -> None:
@@ -1350,10 +1354,12 @@ def block_kernel(variant: Variant) -> Callable[..., None]:
 
 
 def run_block(
-    variant: Variant, stream: np.random.SeedSequence, plan: Plan, *arguments: Any
+    variant: Variant, stream: np.random.SeedSequence, plan: Plan, space: Space, *arguments: Any
 ) -> None:
     """Run a block with its own random stream; for the arguments see :func:`block_kernel`."""
-    start = arguments[2]
-    space = new_space(variant, plan, *start.shape)
-    with np.errstate(over="ignore"):  # words are numbers modulo 2**64, also when not compiled
-        block_kernel(variant)(new_source(stream), plan, space, *arguments)
+    kernel, source = block_kernel(variant), new_source(stream)
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        with np.errstate(over="ignore"):  # words are numbers modulo 2**64
+            kernel(source, plan, space, *arguments)
+    else:
+        kernel(source, plan, space, *arguments)

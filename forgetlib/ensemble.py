@@ -68,11 +68,13 @@ baseline and the self-normalized mean cannot (label ``prp-starved-batch``).
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import math
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -532,13 +534,16 @@ def _simulate(
     blocks = [
         slice(first, min(first + _BLOCK, replicates)) for first in range(0, replicates, _BLOCK)
     ]
-    streams = np.random.SeedSequence(seed).spawn(len(blocks))
+    waiting = collections.deque(
+        zip(blocks, np.random.SeedSequence(seed).spawn(len(blocks)), strict=True)
+    )
 
-    def run(block: slice, stream: np.random.SeedSequence) -> None:
+    def run(block: slice, stream: np.random.SeedSequence, space: _kernels.Space) -> None:
         _kernels.run_block(
             variant,
             stream,
             plan,
+            space,
             start.old_logit,
             0.0 if companion is None else companion.old_logit,
             vectors,
@@ -561,16 +566,28 @@ def _simulate(
             part += origin[name]
             part[:, 0] = getattr(start, name)
 
-    with concurrent.futures.ThreadPoolExecutor(min(threads, len(blocks))) as pool:
-        futures = [pool.submit(run, *work) for work in zip(blocks, streams, strict=True)]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:  # Ctrl-C too: running blocks see the flag at their next step
-            stop[0] = 2
-            for future in futures:
-                future.cancel()
-            raise
+    def work() -> None:
+        space = _kernels.new_space(variant, plan, *vectors.shape)
+        while waiting:
+            try:
+                block, stream = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            run(block, stream, space)
+
+    threads = min(threads, len(blocks))
+    if threads == 1 and threading.current_thread() is not threading.main_thread():
+        work()  # interrupts come to the main thread, which therefore leaves the work to others
+    else:
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(work) for _ in range(threads)]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:  # Ctrl-C too: running blocks see the flag at their next step
+                stop[0] = 2
+                waiting.clear()
+                raise
     if stop[0] != 0:
         raise FloatingPointError(
             f"a run diverged at step {stop[1]}: its parameters left the finite range; "

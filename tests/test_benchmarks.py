@@ -37,7 +37,7 @@ def test_peers_train_the_same_model(workload: str, dim: int) -> None:
     [
         ("forward_kl", {"start_weight": 0.61}),
         ("reverse_kl", {"target_weight": 0.76}),
-        ("replay", {"learning_rate": 0.051}),
+        ("replay", {"learning_rate": 0.053}),
         ("sdft", {"anchor": 0.8}),
         ("ttt_discover", {"kl_weight": 0.33}),
         ("oapl", {"sync_every": 20}),

@@ -309,6 +309,7 @@ def test_a_kernel_is_compiled_for_what_it_does_only() -> None:
         forward,
         np.random.SeedSequence(1),
         plan,
+        _kernels.new_space(forward, plan, 3, 2),
         *(0.0, 0.0, np.ones((3, 2)), np.ones(2), np.array([0, 2])),
         *(np.zeros((1, 2)), np.zeros((1, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0, 0))),
         *(np.zeros(1, dtype=np.int64), np.zeros(2, dtype=np.int64)),

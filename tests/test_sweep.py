@@ -721,7 +721,9 @@ def test_error_in_a_task_names_the_point_and_keeps_the_rest(
         assert set(records) == started - {3}
 
 
+# a shell's background jobs start with interrupts ignored, hence the first line of both
 INTERRUPTED = """
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys, time, forgetlib as fl, sweep_tasks as tasks
 try:
     fl.sweep(tasks.logged, tasks.GRID, sys.argv[1], sys.argv[2], workers=2, progress=False)
@@ -756,7 +758,8 @@ def test_interrupt_keeps_what_was_running(kind: str, tmp_path: Path) -> None:
 
 
 TWICE = """
-import os, signal, sys, threading, time, forgetlib as fl
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+import os, sys, threading, time, forgetlib as fl
 running = threading.Event()
 def task(rng, a):
     running.set()

@@ -119,7 +119,7 @@ def test_faults_fail_the_build_and_go_on_failing(copy: Path) -> None:
     assert make_book(copy).returncode != 0
 
 
-def test_cache_key_follows_the_library_and_the_lock(copy: Path) -> None:
+def test_cache_key_follows_the_library_the_lock_and_the_speeds(copy: Path) -> None:
     key = forgetting_book.cache_key(copy)
     assert forgetting_book.cache_key(copy) == key
     (copy / "chapters" / "index.md").write_text("# Another text\n")
@@ -130,6 +130,9 @@ def test_cache_key_follows_the_library_and_the_lock(copy: Path) -> None:
             file.write("# edited\n")
         keys.add(forgetting_book.cache_key(copy))
     assert len(keys) == 4
+    (copy / "benchmarks").mkdir(exist_ok=True)
+    (copy / "benchmarks" / "results.json").write_text('{"cells": []}')
+    assert forgetting_book.cache_key(copy) not in keys
 
 
 def test_inlined_figure_keeps_to_itself() -> None:
