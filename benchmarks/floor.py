@@ -60,9 +60,10 @@ def _drawing(own: bool) -> Callable[..., float]:
     return draw
 
 
-def runner(problem: Problem, own: bool) -> Run:
+def runner(problem: Problem, own: bool, workers: int | None = None) -> Run:
+    """Draw for all replicates, on all cores or on as many as there are workers."""
     draw = _drawing(own)
-    threads = min(cores(), problem.replicates)
+    threads = min(workers or cores(), problem.replicates)
     normals = round(problem.batch_size * problem.normals_per_sample)
     labels = {"forward_kl": 0, "replay": 2}.get(problem.workload, 1)
 

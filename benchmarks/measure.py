@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -11,11 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import contestants
+import floor
 from problem import Problem, Run, disagreement, forgetlib_runner
 
 _NORMALS = 1 << 22  # a step's, beyond which a peer is timed on fewer replicates
@@ -127,17 +129,33 @@ def ratios(times: dict[str, dict[str, Any]], clock: str = "wall") -> dict[str, S
     return table
 
 
-def efficiency(problem: Problem, rounds: int, target: float) -> Spread:
-    """Time on one worker over twice the time on two, paired."""
+def efficiency(problem: Problem, rounds: int, target: float) -> dict[str, Spread]:
+    """Time on one worker over twice the time on two, paired with the same for the floor.
+
+    The floor's loops share no memory, no lock and no Python: what they lose on two cores, the
+    machine takes.
+    """
     problem = timed_problem("forgetlib", problem)
-    one, two = forgetlib_runner(problem, workers=1), forgetlib_runner(problem, workers=2)
-    two(1, 0)  # compiles
-    steps = steps_for("forgetlib", two, target)
-    found = []
-    for seed in range(1, rounds + 1):
-        time.sleep(_PAUSE)
-        found.append(seconds(one, steps, seed) / (2.0 * seconds(two, steps, seed)))
-    return spread(found)
+
+    def pair(run: Callable[..., Run], name: str) -> Callable[[int], float]:
+        one, two = run(problem, workers=1), run(problem, workers=2)
+        two(1, 0)  # compiles
+        steps = steps_for(name, two, target)
+
+        def measured(seed: int) -> float:
+            time.sleep(_PAUSE)
+            return seconds(one, steps, seed) / (2.0 * seconds(two, steps, seed))
+
+        return measured
+
+    ours = pair(forgetlib_runner, "forgetlib")
+    machine = pair(functools.partial(floor.runner, own=True), "floor_forgetlib")
+    found = [(ours(seed), machine(seed)) for seed in range(1, rounds + 1)]
+    return {
+        "efficiency": spread(own for own, _ in found),
+        "machine": spread(bare for _, bare in found),
+        "relative": spread(own / bare for own, bare in found),
+    }
 
 
 # ---- agreement ---------------------------------------------------------------------------

@@ -33,8 +33,9 @@ The file of results
     ``ratios``      by peer: its time over forgetlib's; by floor: forgetlib's time over the
                     floor's; each a spread: ``median``, ``low`` and ``high`` over the rounds
     ``skipped``     peers that could not run this problem, with the reason
-``efficiency``  a list: ``workload``, ``dim``, ``batch_size``, ``replicates``, ``efficiency``
-                (a spread), time on one worker over twice the time on two
+``efficiency``  a list: ``workload``, ``dim``, ``batch_size``, ``replicates``, and three spreads:
+                ``efficiency``, time on one worker over twice the time on two; ``machine``, the
+                same of loops that share nothing; ``relative``, the first over the second
 ``memory``      a list: ``contestant``, ``workload``, ``dim``, ``batch_size``, ``replicates``,
                 ``steps``, ``peak_mib``: of a run, beyond what the process held before
 ``first_calls`` a list: ``workload``; ``cold``: seconds of the first call of simulate, nothing
@@ -253,9 +254,10 @@ def scale(results: Results, options: argparse.Namespace) -> None:
                     problem = Problem(workload, dim, batch, replicates)
                     if results.has("efficiency", key(problem)):
                         continue
-                    found = measure.efficiency(problem, options.goal_rounds, options.seconds)
-                    results.add("efficiency", {**key(problem), "efficiency": found})
-                    print(f"  {describe(problem)} {measure.show(found)}", flush=True)
+                    found = measure.efficiency(problem, options.goal_rounds, 2.0 * options.seconds)
+                    results.add("efficiency", {**key(problem), **found})
+                    shown = "   ".join(f"{name} {measure.show(v)}" for name, v in found.items())
+                    print(f"  {describe(problem)} {shown}", flush=True)
 
 
 def remember(results: Results, names: list[str], options: argparse.Namespace) -> None:
