@@ -41,6 +41,11 @@ ROLES = {
     "model": Role("#3B3B3B", "#DADADA", (), "D", 2.2),
     "data": Role("#6A3D9A", "#C3A6E8", (6.0, 2.0, 1.2, 2.0), "^"),
     "bound": Role("#2E7D32", "#7CCB80", (1.6, 1.8), "v"),
+    # settings that are compared: they say which, and not old, new or model
+    "first": Role("#00666B", "#58C4C4", (), "p"),
+    "second": Role("#A3195B", "#F58DB9", (7.0, 2.0, 1.2, 2.0), "P"),
+    "third": Role("#6B5900", "#D6C04A", (4.0, 2.0), "d"),
+    "fourth": Role("#44508C", "#A9B6F5", (1.4, 1.6), "*"),
     "muted": Role("#595959", "#B0B0B0", (3.0, 2.0), "x", 1.2),
     "grid": Role("#D0D0D0", "#444444", (), "", 0.8),
     "ink": Role("#1F1F1F", "#E8E8E8"),

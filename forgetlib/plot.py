@@ -2,7 +2,7 @@
 
 Colour, dash and marker say what a thing *is*, the same in every figure: the ``old`` and
 the ``new`` mode, the ``model`` (or a prediction), the ``data`` (or a target), a
-``bound``. A figure is drawn in plain matplotlib, and :func:`show` turns it into one SVG
+``bound``; and ``first`` to ``fourth`` tell settings apart that are compared. A figure is drawn in plain matplotlib, and :func:`show` turns it into one SVG
 whose colours are CSS variables (``--fl-old`` and so on), so that a page can choose them;
 opened alone, the SVG shows the light ones. Curves carry their names at their ends: no
 legend has to be matched to a colour.
@@ -107,7 +107,8 @@ def color(role: str) -> str:
 
     Parameters
     ----------
-    role : {"old", "new", "model", "data", "bound", "muted", "grid", "ink"}
+    role : {"old", "new", "model", "data", "bound", "first", "second", "third", "fourth", \
+"muted", "grid", "ink"}
 
     Returns
     -------
