@@ -131,7 +131,7 @@ class Variant(NamedTuple):
     mode: int
     means_move: bool
     companion: bool  # the model is compared with a mixture that moves
-    pathwise: bool  # mean gradients by reparametrisation
+    pathwise: bool  # mean gradients by reparametrization
     replayed: bool
 
 
@@ -620,7 +620,7 @@ def descend(
 def approach(
     vectors: FloatArray, row: int, companion: int, n: int, ema: float, anchor: float
 ) -> None:
-    """Move the companion's error towards the model's and towards 0, the fixed mixture's."""
+    """Move the companion's error toward the model's and toward 0, the fixed mixture's."""
     for i in range(n):
         error = vectors[companion, i]
         vectors[companion, i] = error + ema * (vectors[row, i] - error) - anchor * error

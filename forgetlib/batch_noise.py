@@ -16,7 +16,7 @@ overlap, and :func:`drift_design` which batch or step keeps it small.
 
 :func:`loss_probability` is the probability that noise alone takes the old weight below a
 level: with a constant baseline (label ``thm-constant-baseline``), or with no target at all
-(label ``thm-imitation``); :func:`imitation_exit_probability` encloses the latter for ever.
+(label ``thm-imitation``); :func:`imitation_exit_probability` encloses the latter forever.
 """
 
 from __future__ import annotations

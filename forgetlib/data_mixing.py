@@ -13,10 +13,10 @@ says. What this module answers, each with its assumptions:
 * what a wrong share costs, :func:`weight_divergence`, which shares are affordable,
   :func:`affordable_replay`, and which one to take when the right one is only known to lie
   in an interval, :func:`minimax_replay`;
-* what a finite buffer of old samples does, reused for ever: :func:`buffer_law` for its law,
+* what a finite buffer of old samples does, reused forever: :func:`buffer_law` for its law,
   :func:`buffer_size` for how many to keep, :func:`buffer_weights` and :func:`fit_buffer` for
   the optimum of one given buffer;
-* which batch keeps the old weight above a floor while mini-batches make it wander for ever,
+* which batch keeps the old weight above a floor while mini-batches make it wander forever,
   :func:`steady_batch`.
 """
 
@@ -290,7 +290,7 @@ def minimax_replay(low: float, high: float, separation: float = math.inf) -> Min
 
 @dataclasses.dataclass(frozen=True)
 class BufferLaw:
-    """What a buffer of old samples, reused for ever, does to the optimum: per sample.
+    """What a buffer of old samples, reused forever, does to the optimum: per sample.
 
     Every number is a limit as the size ``M`` of the buffer grows; divide it by ``M``.
     Means are measured in standard deviations (whitened).
@@ -459,7 +459,7 @@ def buffer_size(
     separation: float = math.inf,
     replay: float = 0.5,
 ) -> BufferPlan:
-    r"""Number of old samples to keep so that reusing them for ever bends the old mode little.
+    r"""Number of old samples to keep so that reusing them forever bends the old mode little.
 
     The old mean ends at the mean of the buffer, up to overlap. So its distance from the
     right place, squared, is a chi-square over :math:`M`, and
@@ -516,7 +516,7 @@ def buffer_size(
         expected_drift=math.sqrt(law.square_drift / size),
         excess_loss=law.excess_loss / size,
         assumptions=(
-            "old samples drawn once, independently, from the old mode, and reused for ever",
+            "old samples drawn once, independently, from the old mode, and reused forever",
             "new data always fresh; weight and both means trained to the optimum",
             "covariance known and shared",
             "no overlap: exact for every size"
@@ -695,7 +695,7 @@ def fit_buffer(buffer: ArrayLike, target: TwoModeMixture, replay: float) -> TwoM
 
 @dataclasses.dataclass(frozen=True)
 class SteadyBatch:
-    """A batch, and where the old weight wanders with it when training goes on for ever.
+    """A batch, and where the old weight wanders with it when training goes on forever.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ Reverse KL, ``estimator="score"``
     .. math:: \hat g = \frac1N \sum_i w_i\, s(y_i)\, (A_i - B_i).
 
 Reverse KL, ``estimator="pathwise"``
-    The logit as above. The means by reparametrisation: a sample of the old mode is
+    The logit as above. The means by reparametrization: a sample of the old mode is
     ``y = m_o + z``, so its loss moves with the mean through ``grad A``; in place of the
     label stands its conditional expectation given the sample, which never has the larger
     variance, and works under replay too:

@@ -541,7 +541,7 @@ def log_forgetting_time(separation: float, start_logit: float, logit: ArrayLike)
     total, upper = -np.inf, float(start_logit)
     for index, lower in enumerate(flat.tolist()):
         # 1 / slope is at least 1 above logit 0, where all of it counts; below, it grows so
-        # fast towards the low end that only the last stretch does
+        # fast toward the low end that only the last stretch does
         pieces = [(max(lower, 0.0), upper), (lower, min(upper, 0.0, lower + _REACH))]
         for low, high in pieces:
             if low < high:

@@ -383,8 +383,8 @@ class TwoModeMixture:
         ndarray, shape (...)
         """
         samples = self._samples(y)
-        centred = samples - 0.5 * (self.old_mean + self.new_mean)
-        return np.asarray(self.old_logit + centred @ self._odds_direction)
+        centered = samples - 0.5 * (self.old_mean + self.new_mean)
+        return np.asarray(self.old_logit + centered @ self._odds_direction)
 
     @cached_property
     def _odds_direction(self) -> FloatArray:

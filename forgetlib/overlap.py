@@ -396,7 +396,7 @@ def log_weight_slope(separation: float, old_logit: ArrayLike) -> FloatArray:
         log_mean = log_sigmoid_mean(lighter + 0.5 * distance**2, distance)
         return np.asarray(log_b + log_mean + np.log(-np.expm1(log_light - log_mean)) - log_heavy)
     # v = log(f_o / f_n) ~ N(-D^2/2, D^2) under the new mode; the integrand grows at most
-    # like exp(2 v), so its bulk lies between the centre and the twice tilted centre
+    # like exp(2 v), so its bulk lies between the center and the twice tilted center
     step = 0.6 * distance
     low = -0.5 * distance**2 - 9.3 * distance
     high = 1.5 * distance**2 + 9.3 * distance

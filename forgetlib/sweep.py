@@ -292,7 +292,7 @@ class Table:
 def _die_with(parent: int, own: int) -> None:
     """In a process that ``parent`` started: leave as soon as it is gone.
 
-    A worker of a killed ProcessPoolExecutor would wait for ever, and run what was queued.
+    A worker of a killed ProcessPoolExecutor would wait forever, and run what was queued.
     """
     me = multiprocessing.parent_process()
     if own == parent or me is None or me.pid != parent:

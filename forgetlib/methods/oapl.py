@@ -256,7 +256,7 @@ class LaggedRegression:
         lag_new, old, new = means @ basis
         steepest = np.abs([gate, lag_new, new - old]).max(axis=0)
         steepest[seen:] = 0.0
-        centre = float(reference.log_odds(origin))  # the gate's log-odds at the origin
+        center = float(reference.log_odds(origin))  # the gate's log-odds at the origin
         jumps = self.gate == "hard" and reference.separation > 0.0
 
         parts = []
@@ -264,7 +264,7 @@ class LaggedRegression:
             (np.zeros_like(old), lag.old_weight),
             (lag_new, 1.0 - lag.old_weight),
         ):
-            jump = (centre - float(mode @ gate)) / float(gate[0]) if jumps else None
+            jump = (center - float(mode @ gate)) / float(gate[0]) if jumps else None
             axes = [
                 _axis(float(slope), jump if axis == 0 else None)
                 for axis, slope in enumerate(steepest)
@@ -296,7 +296,7 @@ class LaggedRegression:
             + softplus(ours)
             - softplus(theirs)
         )
-        reward = self.reward.of_log_odds(centre - y @ gate)
+        reward = self.reward.of_log_odds(center - y @ gate)
         return _Nodes(
             weight,
             self.temperature * log_ratio - reward + self.baseline,
@@ -533,7 +533,7 @@ class OAPL:
     ----------
     lagged : TwoModeMixture
         The policy that draws the first samples. Its responsibility is the gate of the
-        reward, for ever: a synchronization does not change what is rewarded.
+        reward, forever: a synchronization does not change what is rewarded.
     reward_gap : float
         :math:`G`: how much higher the reward of the new mode is. Any finite number.
     temperature : float

@@ -356,7 +356,7 @@ class SDFT:
         Returns
         -------
         float
-            In the limit of short steps. Without an anchor it grows for ever, in the end like
+            In the limit of short steps. Without an anchor it grows forever, in the end like
             :math:`\sigma^2 \gamma^2 t / (w + \gamma)^2`.
 
         Raises
@@ -539,7 +539,7 @@ class SDFT:
         r"""Student and teacher at the other stable fixed point, where labels are exchanged.
 
         With :math:`\varsigma = \nu / (\nu + 2\gamma)` the teacher's log-odds are
-        :math:`\varsigma\, l_*`, and its means are the demonstrations' means, moved towards their
+        :math:`\varsigma\, l_*`, and its means are the demonstrations' means, moved toward their
         middle until the separation is :math:`\varsigma D`. The student is the same density with
         the names of its modes exchanged.
 
