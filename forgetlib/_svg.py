@@ -1,18 +1,19 @@
-"""Colour roles, number formatting, and a small SVG drawing board.
+"""Color roles, number formatting, and a small SVG drawing board.
 
 Figures come from matplotlib (:mod:`forgetlib.plot`). The frames of explorers do not: a
 frame has to be drawn in a millisecond and weigh a few kilobytes, where matplotlib takes
-a fifth of a second and fifty kilobytes. What both share is here: what each colour and
+a fifth of a second and fifty kilobytes. What both share is here: what each color and
 each dash means, how numbers are written, and where labels go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 import numpy as np
@@ -26,7 +27,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """How one kind of thing is drawn everywhere: never by colour alone."""
+    """How one kind of thing is drawn everywhere: never by color alone."""
 
     light: str
     dark: str
@@ -42,10 +43,10 @@ ROLES = {
     "data": Role("#6A3D9A", "#C3A6E8", (6.0, 2.0, 1.2, 2.0), "^"),
     "bound": Role("#2E7D32", "#7CCB80", (1.6, 1.8), "v"),
     # settings that are compared: they say which, and not old, new or model
-    "first": Role("#00666B", "#58C4C4", (), "p"),
-    "second": Role("#A3195B", "#F58DB9", (7.0, 2.0, 1.2, 2.0), "P"),
-    "third": Role("#6B5900", "#D6C04A", (4.0, 2.0), "d"),
-    "fourth": Role("#44508C", "#A9B6F5", (1.4, 1.6), "*"),
+    "first": Role("#00666B", "#58C4C4", (11.0, 1.8), "p"),
+    "second": Role("#A3195B", "#F58DB9", (7.0, 1.8, 1.2, 1.8, 1.2, 1.8), "P"),
+    "third": Role("#6B5900", "#D6C04A", (4.0, 1.2, 4.0, 6.0), "d"),
+    "fourth": Role("#44508C", "#A9B6F5", (1.4, 1.3, 1.4, 4.0), "*"),
     "muted": Role("#595959", "#B0B0B0", (3.0, 2.0), "x", 1.2),
     "grid": Role("#D0D0D0", "#444444", (), "", 0.8),
     "ink": Role("#1F1F1F", "#E8E8E8"),
@@ -67,12 +68,12 @@ def check_role(role: str) -> Role:
 
 
 def variable(role: str) -> str:
-    """Colour of a role as CSS: the page's variable, or the light colour without a page."""
+    """Color of a role as CSS: the page's variable, or the light color without a page."""
     return f"var(--fl-{role},{check_role(role).light})"
 
 
 def themed(markup: str) -> str:
-    """Replace the colours of the roles by variables, so that a page can choose them."""
+    """Replace the colors of the roles by variables, so that a page can choose them."""
 
     def replace(match: re.Match[str]) -> str:
         name = _ROLE_OF.get(match[0].lower())
@@ -184,10 +185,10 @@ def estimate(value: float, stderr: float) -> str:
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart: at least ``gap`` between neighbours, inside ``[low, high]``.
+    """Move labels apart: at least ``gap`` between neighbors, inside ``[low, high]``.
 
     Keeps the order and moves as little as it can (in least squares): labels that would
-    overlap form a block, centred on the mean of the places its members ask for.
+    overlap form a block, centered on the mean of the places its members ask for.
     """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     blocks: list[tuple[float, int]] = []  # (sum of wishes for the first member, size)
@@ -270,7 +271,7 @@ class Axis:
 
 
 def _points(x: FloatArray, y: FloatArray, tolerance: float = 0.12) -> list[tuple[float, float]]:
-    """Polyline without the points that lie on the line through their neighbours.
+    """Polyline without the points that lie on the line through their neighbors.
 
     Seen from the last point kept, each point skipped allows a range of directions for the
     line that is to pass within the tolerance of it: one pass, however straight the line.
@@ -309,7 +310,21 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "".join(parts).rstrip(" l").replace(" -", "-")
 
 
-# A rim in the colour of the page (its name in Jupyter), so that text stays legible on curves.
+# Outlines of the marks, two pixels and a half around a point.
+_MARKS = {
+    "o": "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0-5 0",
+    "s": "m-2.2-2.2h4.4v4.4h-4.4z",
+    "D": "m0-3.1l3.1 3.1l-3.1 3.1l-3.1-3.1z",
+    "d": "m0-3.6l2 3.6l-2 3.6l-2-3.6z",
+    "^": "m0-3l3 5.2h-6z",
+    "v": "m0 3l3-5.2h-6z",
+    "p": "m0-3l2.9 2.1l-1.1 3.3h-3.6l-1.1-3.3z",
+    "P": "m-1-3h2v2h2v2h-2v2h-2v-2h-2v-2h2z",
+    "*": "m0-3.4l.8 2.3h2.4l-1.9 1.5l.7 2.3l-2-1.4l-2 1.4l.7-2.3l-1.9-1.5h2.4z",
+    "x": "m-2.6-1.6l1-1l1.6 1.6l1.6-1.6l1 1l-1.6 1.6l1.6 1.6l-1 1l-1.6-1.6l-1.6 1.6l-1-1l1.6-1.6z",
+}
+
+# A rim in the color of the page (its name in Jupyter), so that text stays legible on curves.
 _HALO = ' paint-order="stroke" stroke="var(--jp-layout-color1,transparent)" stroke-width="3"'
 
 
@@ -323,6 +338,13 @@ class Canvas:
     def add(self, markup: str) -> None:
         """Append markup, on top of what there is."""
         self._parts.append(markup)
+
+    @contextlib.contextmanager
+    def group(self, name: str) -> Iterator[None]:
+        """What is drawn inside belongs together, under the class ``fl-name``."""
+        self.add(f'<g class="fl-{name}">')
+        yield
+        self.add("</g>")
 
     def text(
         self,
@@ -418,7 +440,7 @@ class Panel:
         dash: Sequence[float] | None = None,
         opacity: float = 1.0,
     ) -> None:
-        """A curve in the colour and dash of its role."""
+        """A curve in the color and dash of its role."""
         style = check_role(role)
         points = _points(*self.place(x, y))
         dashes = style.dash if dash is None else dash
@@ -449,16 +471,14 @@ class Panel:
         self.line([x, x], [self.y.low, self.y.high], role, 1.0)
 
     def errors(self, x: ArrayLike, y: ArrayLike, half: ArrayLike, role: str) -> None:
-        """Markers with error bars of the given half length."""
+        """Marks of the role with error bars of the given half length."""
+        mark = _MARKS[check_role(role).marker or "o"]
         y, half = np.asarray(y, dtype=np.float64), np.asarray(half, dtype=np.float64)
         h, v = self.place(x, y)
         _, low = self.place(x, y - half)
         _, high = self.place(x, y + half)
         bars = "".join(f"M{a:.1f} {b:.1f}V{c:.1f}" for a, b, c in zip(h, low, high, strict=True))
-        dots = "".join(
-            f"M{a - 2.4:.1f} {b:.1f}a2.4 2.4 0 1 0 4.8 0a2.4 2.4 0 1 0-4.8 0"
-            for a, b in zip(h, v, strict=True)
-        )
+        dots = "".join(f"M{a:.1f} {b:.1f}{mark}" for a, b in zip(h, v, strict=True))
         self._clipped(
             f'<path d="{bars}" stroke="{variable(role)}" stroke-width="1.3"/>'
             f'<path d="{dots}" fill="{variable(role)}"/>'

@@ -1,11 +1,12 @@
 """Figures in one house style, legible on a phone, in light and in dark.
 
-Colour, dash and marker say what a thing *is*, the same in every figure: the ``old`` and
+Color, dash and marker say what a thing *is*, the same in every figure: the ``old`` and
 the ``new`` mode, the ``model`` (or a prediction), the ``data`` (or a target), a
-``bound``; and ``first`` to ``fourth`` tell settings apart that are compared. A figure is drawn in plain matplotlib, and :func:`show` turns it into one SVG
-whose colours are CSS variables (``--fl-old`` and so on), so that a page can choose them;
-opened alone, the SVG shows the light ones. Curves carry their names at their ends: no
-legend has to be matched to a colour.
+``bound``; and ``first`` to ``fourth`` tell settings apart that are compared. A figure is
+drawn in plain matplotlib, and :func:`show` turns it into one SVG whose colors are CSS
+variables (``--fl-old`` and so on), so that a page can choose them; opened alone, the SVG
+shows the light ones. Curves carry their names at their ends: no legend has to be matched
+to a color. ``show(fig, numbers=True)`` adds the numbers that were drawn, as a table.
 
     >>> import numpy as np
     >>> import forgetlib as fl
@@ -34,9 +35,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, ScalarFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from forgetlib._figure_table import (
+    Series,
+    Table,
+    details,
+    evenly,
+    numbers_of,
+    remember,
+    table,
+)
 from forgetlib._svg import (
     FONT,
     ROLES,
+    _path,
+    _points,
     check_role,
     decade_ticks,
     estimate,
@@ -69,11 +81,11 @@ FloatArray = NDArray[np.float64]
 _INK = ROLES["ink"].light
 _MUTED = ROLES["muted"].light
 _STYLE: Any = {  # the type of its keys is a list of 300 names, and differs between versions
-    # 11 points in a figure 5 inches wide are 10.6 pixels on a screen 350 pixels wide
+    # 11 points in a figure 5 inches wide are 10.4 pixels on a phone, where it is 342 wide
     "font.size": 11.0,
     "axes.labelsize": 11.0,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
+    "xtick.labelsize": 11.0,
+    "ytick.labelsize": 11.0,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same layout everywhere
     "axes.spines.top": False,
@@ -103,7 +115,7 @@ _STYLE: Any = {  # the type of its keys is a list of 300 names, and differs betw
 
 
 def color(role: str) -> str:
-    """Colour of a role, for plain matplotlib calls.
+    """Color of a role, for plain matplotlib calls.
 
     Parameters
     ----------
@@ -113,7 +125,7 @@ def color(role: str) -> str:
     Returns
     -------
     str
-        Hexadecimal colour of the light theme; :func:`show` replaces it by the role's CSS
+        Hexadecimal color of the light theme; :func:`show` replaces it by the role's CSS
         variable.
 
     Raises
@@ -219,6 +231,7 @@ def curve(
     role: str = "model",
     label: str | None = None,
     at: float | None = None,
+    name: str | None = None,
     **style: Any,
 ) -> None:
     """Draw a curve with its name beside it.
@@ -228,12 +241,15 @@ def curve(
     ax : matplotlib.axes.Axes
     x, y : array_like, shape (n,)
     role : str
-        What it is; sets colour, dash and width.
+        What it is; sets color, dash and width.
     label : str, optional
         Name, written at the right end of the curve by :func:`show`, which keeps the names
         of all curves of the axes apart.
     at : float, optional
         Write the name at this ``x`` instead, above the curve on its lower side.
+    name : str, optional
+        What the curve is called in the figure's numbers (see :func:`show`), if not by its
+        label.
     **style
         Passed to :meth:`matplotlib.axes.Axes.plot`, on top of the role's style.
 
@@ -250,6 +266,7 @@ def curve(
         "linestyle": (0, look.dash) if look.dash else "-",
     } | style
     ax.plot(xs, ys, **options)
+    remember(ax, Series(xs, ys, role, name or label))
     _name(ax, xs, ys, label, at, role)
 
 
@@ -325,6 +342,7 @@ def points(
     role: str = "model",
     label: str | None = None,
     at: float | None = None,
+    name: str | None = None,
     errors: float = 2.0,
 ) -> None:
     """Draw Monte Carlo estimates: markers with error bars.
@@ -335,7 +353,7 @@ def points(
     x, value : array_like, shape (n,)
     stderr : array_like, shape (n,), optional
         Standard errors.
-    role, label, at
+    role, label, at, name
         As in :func:`curve`.
     errors : float
         Half length of the bars in standard errors; say in the caption what it is.
@@ -347,24 +365,25 @@ def points(
     """
     look = check_role(role)
     xs, ys = _line("value", x, value)
-    bars = None
+    deviations = None
     if stderr is not None:
         _, deviations = _line("stderr", xs, stderr)
         if (deviations < 0).any():
             raise ValueError(f"stderr must be >= 0, got {deviations.min():.3g}")
-        bars = errors * deviations
     ax.errorbar(
         xs,
         ys,
-        yerr=bars,
+        yerr=None if deviations is None else errors * deviations,
         linestyle="none",
         color=look.light,
         marker=look.marker or "o",
-        markersize=4.0,
+        # a star or a thin diamond covers less than a disc of its size
+        markersize=5.4 if look.marker in "pPd*" else 4.0,
         elinewidth=1.2,
         capsize=2.5,
         zorder=3,
     )
+    remember(ax, Series(xs, ys, role, name or label, markers=True, stderr=deviations))
     _name(ax, xs, ys, label, at, role)
 
 
@@ -376,6 +395,7 @@ def ensemble(
     role: str = "model",
     label: str | None = None,
     at: float | None = None,
+    name: str | None = None,
     records: int = 12,
     band: tuple[float, float] | None = None,
     errors: float = 2.0,
@@ -389,7 +409,7 @@ def ensemble(
         Training time (or step) of each record.
     samples : array_like, shape (replicates, n)
         One row for each replicate, such as ``run.old_weight``.
-    role, label, at
+    role, label, at, name
         As in :func:`curve`.
     records : int
         At most so many means are drawn, evenly spaced on the axis (linear or
@@ -419,19 +439,10 @@ def ensemble(
             raise ValueError(f"band must be two increasing quantiles in [0, 1], got {band!r}")
         edges = np.quantile(values, [low, high], axis=0)
         ax.fill_between(xs, edges[0], edges[1], color=color(role), alpha=0.2, linewidth=0)
-    chosen = _evenly(xs, records, ax.get_xscale() == "log")
+    chosen = evenly(xs, records, ax.get_xscale() == "log")
     mean = values.mean(axis=0)[chosen]
     stderr = values.std(axis=0, ddof=1)[chosen] / math.sqrt(values.shape[0])
-    points(ax, xs[chosen], mean, stderr, role=role, label=label, at=at, errors=errors)
-
-
-def _evenly(x: FloatArray, count: int, log: bool) -> NDArray[np.intp]:
-    """Indices of at most ``count`` records, evenly spaced on the axis."""
-    usable = np.flatnonzero(x > 0) if log else np.arange(x.size)
-    places = np.log(x[usable]) if log else x[usable]
-    wanted = np.linspace(places[0], places[-1], max(1, count))
-    nearest = np.abs(places[None, :] - wanted[:, None]).argmin(axis=1)
-    return np.asarray(usable[np.unique(nearest)])
+    points(ax, xs[chosen], mean, stderr, role=role, label=label, at=at, name=name, errors=errors)
 
 
 def _marginal(model: TwoModeMixture, axis: int) -> tuple[float, float, float]:
@@ -567,16 +578,24 @@ class Picture:
     Attributes
     ----------
     svg : str
-        SVG document. Colours of roles are CSS variables with the light ones as fallback.
+        SVG document. Colors of roles are CSS variables with the light ones as fallback.
+        Its ``metadata`` holds the numbers, if there are any, for the book to put them
+        below the figure.
+    numbers : tuple of Table
+        What was asked for with ``numbers=``; in a notebook they are shown below the picture.
     """
 
     svg: str
+    numbers: tuple[Table, ...] = ()
 
     def __repr__(self) -> str:
         return f"Picture({len(self.svg)} bytes of SVG)"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"image/svg+xml": self.svg}
+        bundle = {"image/svg+xml": self.svg}
+        if self.numbers:
+            bundle["text/html"] = _METADATA.sub("", self.svg) + details(self.numbers)
+        return bundle
 
     def save(self, path: str | Path) -> None:
         """Write the SVG to a file.
@@ -588,7 +607,10 @@ class Picture:
         Path(path).write_text(self.svg, encoding="utf-8")
 
 
-def show(fig: Figure) -> Picture:
+_METADATA = re.compile("<metadata>.*?</metadata>", re.DOTALL)
+
+
+def show(fig: Figure, *, numbers: bool | Table | Sequence[Table] = False) -> Picture:
     """Finish a figure: one SVG, the same bytes in every run. Its layout is final after this.
 
     Make it the last line of the cell, and put the alternative text into the metadata of
@@ -598,6 +620,14 @@ def show(fig: Figure) -> Picture:
     ----------
     fig : matplotlib.figure.Figure
         Usually from :func:`figure`.
+    numbers : bool or Table or sequence of Table
+        Put the numbers below the picture, folded. True makes a table for each axes from
+        what :func:`curve`, :func:`points` and :func:`ensemble` drew: at most 12 rows, one
+        column for each of them, named by ``name=`` or its label. Without those, what is
+        the only one of its role takes the only text in its color, or else the role;
+        estimates with errors drawn just after a named curve take that curve's name. At a
+        row between two points of a curve its cell is read off the line. Other figures need
+        their own :func:`table`.
 
     Returns
     -------
@@ -606,10 +636,12 @@ def show(fig: Figure) -> Picture:
     Raises
     ------
     ValueError
-        If ``fig`` is not a figure.
+        If ``fig`` is not a figure, ``numbers`` is something else, nothing was drawn that
+        could be tabulated, or two columns would have to be called the same.
     """
     if not isinstance(fig, Figure):
         raise ValueError(f"fig must be a matplotlib Figure, got {type(fig).__name__}")
+    tables = numbers_of(fig, numbers)
     for ax in fig.axes:
         _thin_log_ticks(ax)
         if title := ax.get_title():
@@ -631,11 +663,16 @@ def show(fig: Figure) -> Picture:
             format="svg",
             metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
-    return Picture(_trimmed(buffer.getvalue()))
+    svg = _trimmed(buffer.getvalue())
+    if tables:
+        # as text, because a browser that meets a table in an inline picture ends the picture
+        folded = escape(details(tables), quote=False)
+        svg = svg.replace("</svg>\n", f"<metadata>{folded}</metadata></svg>\n")
+    return Picture(svg, tables)
 
 
 def _trimmed(svg: str) -> str:
-    """Matplotlib's SVG without what a page has no use for, in the colours of the page."""
+    """Matplotlib's SVG without what a page has no use for, in the colors of the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -647,12 +684,8 @@ def _trimmed(svg: str) -> str:
     )
     svg = re.sub(r"<defs>\s*</defs>", "", svg)
     svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
-    # a run of "L x y" needs its letter once, and no lines of its own
-    svg = re.sub(
-        r"(?:L -?[\d.]+ -?[\d.]+\s+)+",
-        lambda run: "L" + run[0].replace("L ", "").replace("\n", ""),
-        svg,
-    )
+    svg = re.sub(r'<path [^>]*style="fill: none"/>', "", svg)  # cells of a map with nothing to see
+    svg = re.sub(r' d="([^"]*)"(?= clip-path)', _short, svg)
     svg = re.sub(r' d="[^"]*"', lambda path: path[0].replace(" \n", ""), svg)
     svg = re.sub(r" font-family: 'DejaVu Sans'[^;\"]*;?", "", svg)  # once, on the root
     svg = re.sub(r' transform="rotate\(-?0(\.0)? [^)]*\)"', "", svg)
@@ -664,108 +697,27 @@ def _trimmed(svg: str) -> str:
         f'<svg font-family="{FONT}" stroke-linejoin="round" style="max-width:100%;height:auto" ',
         1,
     )
-    return themed(re.sub(r">\s+<", "><", svg)).strip() + "\n"
+    svg = re.sub(r">\s+<", "><", svg)
+    svg = re.sub(r'(<g clip-path="[^"]*")>((?:<use [^>]*/>)+)</g>', _cloud, svg)
+    return themed(svg).strip() + "\n"
 
 
-# ---- tables --------------------------------------------------------------------------
-
-Cell = str | float | int | tuple[float, float]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Table:
-    """A small table of numbers that a screen reader can walk through.
-
-    Attributes
-    ----------
-    caption : str
-    columns : tuple of str
-    rows : tuple of tuple of str
-        The cells as written.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def __repr__(self) -> str:
-        lines = [self.columns, *self.rows]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
-        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join([self.caption, *(line.rstrip() for line in text)])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{_math(column)}</th>' for column in self.columns)
-        body = "".join(
-            f'<tr><th scope="row">{_math(first)}</th>'
-            + "".join(f"<td>{_math(cell)}</td>" for cell in rest)
-            + "</tr>"
-            for first, *rest in self.rows
-        )
-        # the frame scrolls on a narrow screen, hence must be reachable by keyboard
-        return (
-            '<div class="fl-table-frame" style="overflow-x:auto" tabindex="0" role="region" '
-            f'aria-label="{escape(self.caption)}">'
-            '<table class="fl-table tex2jax_process mathjax_process">'
-            f"<caption>{_math(self.caption)}</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        )
+def _short(path: re.Match[str]) -> str:
+    """Lines of data in tenths of a point, without what lies on a line between its neighbors."""
+    if set(re.findall("[A-Za-z]", path[1])) - set("MLz"):
+        return path[0]
+    parts = ""
+    for start in path[1].split("M")[1:]:
+        x, y = np.array(re.findall(r"-?[\d.]+", start), dtype=np.float64).reshape(-1, 2).T
+        parts += _path(_points(x, y)) + ("z" if "z" in start else "")
+    return f' d="{parts}"'
 
 
-def _math(text: str) -> str:
-    r"""Escaped text, with $...$ as \(...\), which every MathJax set-up reads."""
-    return re.sub(r"\$([^$]+)\$", r"\\(\1\\)", escape(text, quote=False))
-
-
-def _cell(value: Cell, digits: int) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, tuple):
-        return estimate(*value)
-    return number(value, digits)
-
-
-def table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
-    *,
-    caption: str,
-    digits: int = 3,
-) -> Table:
-    """Table of numbers, as the last line of a cell.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        Headings; mathematics between dollar signs.
-    rows : sequence of sequences
-        Each as long as ``columns``; the first cell names the row. A cell is text, a number
-        (written by :func:`number`) or a pair ``(value, standard error)`` (written by
-        :func:`estimate`).
-    caption : str
-        What the table shows.
-    digits : int
-        Significant digits of plain numbers.
-
-    Returns
-    -------
-    Table
-
-    Raises
-    ------
-    ValueError
-        If the caption is empty or a row has the wrong length.
-    """
-    if not caption.strip():
-        raise ValueError(f"caption must say what the table shows, got {caption!r}")
-    for row in rows:
-        if len(row) != len(columns):
-            raise ValueError(
-                f"rows must have {len(columns)} cells each, one for each column, "
-                f"got {len(row)}: {row!r}"
-            )
-    return Table(
-        caption,
-        tuple(columns),
-        tuple(tuple(_cell(cell, digits) for cell in row) for row in rows),
-    )
+def _cloud(group: re.Match[str]) -> str:
+    """Markers that look alike say so once."""
+    styles = set(re.findall(r' style="[^"]*"', group[2]))
+    if len(styles) != 1:
+        return group[0]
+    (style,) = styles
+    markers = re.sub(r'"(-?\d+\.\d)\d+"', r'"\1"', group[2].replace(style, ""))
+    return f"{group[1]}{style}>{markers}</g>"

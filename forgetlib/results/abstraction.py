@@ -279,7 +279,10 @@ def check_two_accounts(configurations: int = 60, rng: Rng = 1) -> Check:
         0.6, 0.3, _between_normals(0.2, 1.0, 0.0, 1.1), _between_normals(1.5, 0.9, 1.2, 1.0)
     )
     return cases.conclude(
-        estimate, prediction, stderr, "all weights, means and sds varied; Monte Carlo: the accounts"
+        estimate,
+        prediction,
+        stderr,
+        "all weights, means and standard deviations varied; Monte Carlo: the accounts",
     )
 
 

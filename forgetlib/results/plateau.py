@@ -362,7 +362,7 @@ def check_plateau_merged(configurations: int = 25, rng: Rng = 22) -> Check:
         cases.within(opened - _parting_speed(b, force), 1e-10 * scale)
         cases.within(opened - _parting_speed(b, force), 1e-4 * abs(opened) + 1e-9)
         cases.within(gradient.logit, 1e-12)
-        # equal weights: merged for ever, in any dimension
+        # equal weights: merged forever, in any dimension
         wide = TwoModeMixture.separated(separation, old_weight=a, dim=3)
         place = generator.standard_normal(3)
         both = ReverseKL(wide).gradient(TwoModeMixture(0.5, place, place))
@@ -845,7 +845,7 @@ def results() -> list[Result]:
             "prp-plateau-merged",
             chapter,
             "Merged components",
-            r"Merged means stay merged for ever if $b = \frac12$; they rest where "
+            r"Merged means stay merged forever if $b = \frac12$; they rest where "
             r"$m = D\,\varepsilon_p(m)$, and each rest point has exactly one unstable direction.",
             "proved",
             ("ReverseKL", "gradient_flow"),

@@ -986,7 +986,7 @@ def results() -> list[Result]:
             "thm-buffer-weight",
             chapter,
             "A finite buffer and the weight",
-            r"With $M$ old samples reused for ever, $\sqrt M (b_M - \lambda) \to N(0, v)$ with "
+            r"With $M$ old samples reused forever, $\sqrt M (b_M - \lambda) \to N(0, v)$ with "
             r"$v = \lambda^2 \operatorname{Var}_o(r) / \rho(\lambda)^2$, gated by overlap.",
             "proved",
             ("buffer_law", "buffer_weights"),

@@ -134,7 +134,7 @@ def _blow_up(w: float, follow: float, noise: float, h: float) -> float:
 
 
 def _walk(w: float, follow: float, noise: float, h: float) -> float:
-    """Variance per unit of time that the student gains for ever without an anchor."""
+    """Variance per unit of time that the student gains forever without an anchor."""
     return (follow / (w + follow - h * follow * w)) ** 2 * noise
 
 
@@ -1388,7 +1388,7 @@ def results() -> list[Result]:
             chapter,
             "Retention and drift with everything trained",
             r"If nine explicit inequalities have a solution, student and teacher stay in a box "
-            r"around the demonstrations for ever: the old mean within $\rho$, the old weight above "
+            r"around the demonstrations forever: the old mean within $\rho$, the old weight above "
             r"$\sigma(l_-)$.",
             "proved",
             ("SDFT",),
@@ -1410,7 +1410,7 @@ def results() -> list[Result]:
         Result(
             "thm-teacher-density",
             chapter,
-            "Averaging densities instead",
+            "Averaging densities",
             r"If the teacher is $(1-\lambda) q_k + \lambda p_*$ and the student becomes it, every "
             r"probability obeys $Q_k - P_* = (1-\lambda)^k (Q_0 - P_*)$. Errors add up to at most "
             r"$\delta/\lambda$; batches leave the variance $\frac{a_*(1-a_*)}{N - "

@@ -555,7 +555,7 @@ def check_overlap_holds(configurations: int = 3, rng: Rng = 3) -> Check:
         path = gradient_flow(lost, reference, end, train="weight", rtol=1e-6)
         speed = 1.0 - kept - 0.5 * threshold * bottom
         cases.within(path.old_weight[-1] * end * speed - 1.0, 1e-3)
-    # Monte Carlo: the slope at weight 0, from labelled samples
+    # Monte Carlo: the slope at weight 0, from labeled samples
     separation, weight = 3.0, 0.9
     reference = TwoModeMixture.separated(separation, old_weight=weight)
     count = 400_000
@@ -777,7 +777,7 @@ def results() -> list[Result]:
         Result(
             "thm-overlap-holds",
             chapter,
-            "Overlap: the same limits, and a threshold for the KL penalty",
+            "Overlap: the same limits, and a threshold",
             r"For any two densities data, target and demonstrations hold as without overlap. A KL "
             r"penalty holds exactly if $\zeta > (1 - \rho) / \kappa_0$ with $\kappa_0 = "
             r"\mathrm{KL}(f_o \| f_n) + \mathrm{KL}(f_n \| p_0) - \mathrm{KL}(f_o \| p_0)$; below, "
