@@ -1,18 +1,92 @@
-"""What the tests of the explorers share: a page as it is shipped, and what its frames must be."""
+"""What the tests of the explorers share: a page as it is shipped, and how it is read."""
 
 from __future__ import annotations
 
+import functools
+import gzip
+import inspect
+import itertools
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
-import ipywidgets
-import pytest
-from ipywidgets.embed import dependency_state, embed_data
+from forgetlib import widgets
 
-from forgetlib.widgets._explorer import MAX_FRAMES
+# Every explorer has a drawing function of the same name.
+EXPLORERS = sorted(name for name in widgets.__all__ if f"{name}_frame" in widgets.__all__)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One frame as the page's script would show it."""
+
+    svg: str
+    readout: str  # HTML
+    texts: tuple[str, ...]  # of the sliders
+
+    @property
+    def picture(self) -> ET.Element:
+        return ET.fromstring(self.svg)
+
+    @property
+    def alt(self) -> str:
+        return self.picture.get("aria-label") or ""
+
+    @property
+    def words(self) -> str:
+        """The readout without its markup."""
+        return "".join(ET.fromstring(f"<p>{self.readout}</p>").itertext())
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an explorer puts on a page."""
+
+    html: str
+    start: Shipped  # as written into the page
+    frames: list[Shipped]
+
+    @property
+    def weight(self) -> int:
+        """Bytes, compressed."""
+        return len(gzip.compress(self.html.encode()))
+
+
+def read(html: str) -> Page:
+    """Read a page as ``explorer.js`` does."""
+    found = re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    frames = [
+        Shipped("".join(data["pieces"][piece] for piece in pieces), readout, texts)
+        for (readout, pieces), texts in zip(
+            data["frames"], itertools.product(*data["texts"]), strict=True
+        )
+    ]
+    readout = re.search(r'<span aria-live="polite">(.*?)</span></p>', html, re.DOTALL)
+    picture = re.search(r'<div class="fl-picture">(.*?)</div>', html, re.DOTALL)
+    assert readout is not None
+    assert picture is not None
+    texts = tuple(re.findall(r'aria-valuetext="([^"]*)"', html))
+    return Page(html, Shipped(picture[1], readout[1], texts), frames)
+
+
+@functools.cache
+def shipped(explorer: Callable[[], Any]) -> Page:
+    """Page with an explorer, as the book ships it."""
+    with mock.patch.dict(os.environ, FORGETLIB_STATIC="1"):
+        return read(explorer().html)
+
+
+def live(explorer: Callable[[], Any]) -> Any:
+    """Explorer as a reader with a kernel has it."""
+    with mock.patch.dict(os.environ, FORGETLIB_STATIC="0"):
+        return explorer()
 
 
 def find(box: Any, kind: Any) -> list[Any]:
@@ -23,25 +97,6 @@ def find(box: Any, kind: Any) -> list[Any]:
     return found
 
 
-def shipped(explorer: Callable[[], Any]) -> tuple[list[str], str]:
-    """Frames of an explorer as a page ships them, and the whole state of that page."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FORGETLIB_STATIC", "1")
-        box = explorer()
-    state = embed_data(views=[box], state=dependency_state([box]))["manager_state"]
-    return [frame.value for frame in find(box, ipywidgets.HTML)], json.dumps(state)
-
-
-def check_frames(frames: list[str], state: str) -> None:
-    """Few and light pictures, each with its own description and without a stray number."""
-    assert 1 < len(frames) <= MAX_FRAMES
-    assert max(len(frame.encode()) for frame in frames) < 15_000
-    assert len(state) < 1_500_000
-    labels = set()
-    for frame in frames:
-        (svg,) = [node for node in ET.fromstring(frame).iter() if node.get("role") == "img"]
-        assert len(svg.get("aria-label")) > 100
-        labels.add(svg.get("aria-label"))
-        assert not any(node.get("id") for node in svg.iter())
-        assert not re.search(r"\b(nan|inf|NaN|∞)\b", frame)
-    assert len(labels) == len(frames)
+def simulates(name: str) -> bool:
+    """Whether the frames of an explorer have a seed."""
+    return "rng" in inspect.signature(getattr(widgets, f"{name}_frame")).parameters

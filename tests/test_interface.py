@@ -73,7 +73,17 @@ FLOORS = [
     "data_mixing",
     "replay",
 ]
-FLOORS += ["_kernels", "ensemble", "sweep", "verdict", "results", "_svg", "plot", "widgets"]
+FLOORS += [
+    "_kernels",
+    "ensemble",
+    "sweep",
+    "verdict",
+    "results",
+    "_svg",
+    "_figure_table",
+    "plot",
+    "widgets",
+]
 
 
 @pytest.mark.parametrize("module", FLOORS)

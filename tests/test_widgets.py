@@ -1,26 +1,18 @@
-"""Explorers: frames on a page and with a kernel, and the numbers that they show."""
+"""Explorers: frames on a page and with a kernel, and the numbers that two of them show."""
 
 from __future__ import annotations
 
-import gzip
 import re
-import time
 import xml.etree.ElementTree as ET
 
 import ipywidgets
 import numpy as np
 import pytest
-from explorer_page import find, shipped
-from ipywidgets.embed import embed_data
+from explorer_page import find, read
 
 import forgetlib as fl
 from forgetlib import _svg, widgets
 from forgetlib.widgets import _explorer, _forward_kl, _reverse_kl
-
-EXPLORERS = {
-    "forward_kl": (widgets.forward_kl, widgets.forward_kl_frame, [(2.0, 1.0), (4.0, 1e15)]),
-    "reverse_kl": (widgets.reverse_kl, widgets.reverse_kl_frame, [(2.0, 0.1), (6.0, 100.0)]),
-}
 
 
 def draw(height, tilt=1.0):
@@ -30,8 +22,16 @@ def draw(height, tilt=1.0):
     return widgets.Frame(canvas.render(alt), alt, f"sum {height + tilt:g}")
 
 
-HEIGHT = widgets.Parameter("height", "height $h$", (1, 2, 4), start=1, play=True)
-TILT = widgets.Parameter("tilt", "tilt", (0.1, 10.0), log=True)
+def draw_with_seed(height, rng):
+    return draw(height, rng)
+
+
+HEIGHT = widgets.Parameter("height", "height $h < 5$ cm", (1, 2, 4), start=1, play=True)
+TILT = widgets.Parameter("tilt_angle", "tilt & more", (0.1, 10.0), log=True)
+
+
+def tilted(height, tilt_angle):
+    return draw(height, tilt_angle)
 
 
 @pytest.fixture
@@ -44,70 +44,106 @@ def live(monkeypatch):
     monkeypatch.setenv("FORGETLIB_STATIC", "0")
 
 
-def links(box):
-    """What the page links: (source, trait, target, trait)."""
-    models = embed_data(views=[box], drop_defaults=False)["manager_state"]["state"].values()
-    return [
-        (*model["state"]["source"], *model["state"]["target"])
-        for model in models
-        if model["model_name"] == "LinkModel"
-    ]
-
-
-# ---- any explorer ----------------------------------------------------------------------
+# ---- any explorer, on a page -------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("static")
 def test_static_explorer_holds_every_frame():
-    box = widgets.explorer(draw, HEIGHT, TILT)
-    outer, *inner = find(box, ipywidgets.Stack)
-    assert outer.children == tuple(inner)
-    assert [len(stack.children) for stack in inner] == [2, 2, 2]
-    shown = [[page.value for page in stack.children] for stack in inner]
-    for row, height in zip(shown, HEIGHT.values, strict=True):
-        for page, tilt in zip(row, TILT.values, strict=True):
-            assert f'aria-label="height {height}, tilt {tilt}"' in page
-            assert f"sum {height + tilt:g}" in page
-    assert outer.selected_index == 1
-    one_style = {id(page.style) for stack in inner for page in stack.children}
-    assert len(one_style) == 1
+    page = read(widgets.explorer(tilted, HEIGHT, TILT).html)
+    expected = [tilted(height, tilt) for height in HEIGHT.values for tilt in TILT.values]
+    assert [frame.svg for frame in page.frames] == [frame.svg for frame in expected]
+    assert page.frames[3].words == "Height 2, tilt angle 10. sum 12"
+    assert page.frames[3].texts == ("2", "10")
+    assert page.start == page.frames[2]
 
 
 @pytest.mark.usefixtures("static")
-def test_static_explorer_is_linked_in_the_browser():
-    box = widgets.explorer(draw, HEIGHT, TILT)
-    height, tilt = find(box, ipywidgets.IntSlider)
-    outer, *inner = find(box, ipywidgets.Stack)
-    (play,) = find(box, ipywidgets.Play)
-
-    def name(widget):
-        return "IPY_MODEL_" + widget.model_id
-
-    ours = {name(widget) for widget in (height, tilt, play)}
-    assert sorted(link for link in links(box) if link[0] in ours) == sorted(
-        [(name(height), "value", name(outer), "selected_index")]
-        + [(name(tilt), "value", name(stack), "selected_index") for stack in inner]
-        + [(name(play), "value", name(height), "value")]
+def test_static_explorer_takes_one_to_three_parameters():
+    one = read(widgets.explorer(lambda height: draw(height), HEIGHT)._repr_html_())
+    assert [frame.alt for frame in one.frames] == [
+        "height 1.0, tilt 1.0",
+        "height 2.0, tilt 1.0",
+        "height 4.0, tilt 1.0",
+    ]
+    third = widgets.Parameter("shift", "shift", (0, 5), start=1)
+    three = read(
+        widgets.explorer(
+            lambda height, tilt_angle, shift: draw(height + shift, tilt_angle), HEIGHT, TILT, third
+        ).html
     )
-    assert (height.min, height.max, height.value) == (0, 2, 1)
-    assert (play.min, play.max, play.value) == (0, 2, 1)
+    assert len(three.frames) == 12
+    assert three.start.alt == "height 7.0, tilt 0.1"
 
 
 @pytest.mark.usefixtures("static")
-def test_static_explorer_with_one_parameter():
-    box = widgets.explorer(lambda height: draw(height), HEIGHT)
-    (stack,) = find(box, ipywidgets.Stack)
-    assert len(stack.children) == 3
-    assert stack.selected_index == 1
+def test_static_controls_are_plain_html():
+    """Sliders inside their labels, with values in words; Play where it was asked for."""
+    html = widgets.explorer(tilted, HEIGHT, TILT).html
+    root = ET.fromstring(
+        re.sub("<script.*?</script>", "", html).replace('autocomplete="off">', "/>")
+    )
+    labels = list(root.iter("label"))
+    names = [" ".join("".join(label.itertext()).split()) for label in labels]
+    assert names == ["height h < 5 cm", "tilt & more"]
+    (tex,) = [span for span in root.iter("span") if span.get("class") == "fl-math"]
+    assert tex.get("data-tex") == "h < 5"
+    sliders = [label.find("input") for label in labels]
+    assert [(s.get("max"), s.get("value"), s.get("aria-valuetext")) for s in sliders] == [
+        ("2", "1", "2"),
+        ("1", "0", "0.1"),
+    ]
+    (button,) = root.iter("button")
+    words = [span.text for span in button.iter("span")]
+    assert words == ["Play", "Next", " height"]
+    (spoken,) = [node for node in root.iter() if node.get("aria-live")]
+    assert spoken.get("aria-live") == "polite"
+    assert "".join(spoken.itertext()) == "Height 2, tilt angle 0.1. sum 2.1"
+
+
+@pytest.mark.usefixtures("static")
+def test_static_explorer_survives_any_text():
+    def odd(height):
+        alt = 'a "quoted" </script> & <b>'
+        return widgets.Frame(_svg.Canvas(9, 9).render(alt), alt, f"{height} < 5 & </script>")
+
+    html = widgets.explorer(odd, HEIGHT).html
+    assert html.count("</script>") == 1
+    page = read(html)
+    assert page.frames[0].alt == 'a "quoted" </script> & <b>'
+    assert page.frames[0].words == "Height 1. 1.0 < 5 & </script>"
+
+
+@pytest.mark.usefixtures("static")
+def test_static_frames_have_seed_zero():
+    page = read(widgets.explorer(draw_with_seed, HEIGHT).html)
+    assert [frame.alt for frame in page.frames] == [f"height {h}, tilt 0" for h in HEIGHT.values]
+
+
+def test_shared_pieces_are_shipped_once():
+    """A hundred pictures that differ in one number are not ten times as long as one."""
+
+    def same(height):
+        canvas = _svg.Canvas(360, 400)
+        for k in range(100):
+            canvas.text(k, k, f"a word that never changes, number {k}")
+        canvas.text(0, 0, f"{height}")
+        return widgets.Frame(canvas.render("same"), "same", f"{height}")
+
+    page = _explorer._static(same, (widgets.Parameter("height", "height", range(100)),))
+    assert len(page.html) < 10 * len(same(0).svg)
+
+
+# ---- any explorer, with a kernel ---------------------------------------------------------
 
 
 @pytest.mark.usefixtures("live")
 def test_live_explorer_computes_any_value():
-    box = widgets.explorer(draw, HEIGHT, TILT)
-    assert not find(box, ipywidgets.Stack)
+    box = widgets.explorer(tilted, HEIGHT, TILT)
     (height,) = find(box, ipywidgets.FloatSlider)
     (tilt,) = find(box, ipywidgets.FloatLogSlider)
     (picture,) = find(box, ipywidgets.HTML)
+    assert height.continuous_update
+    assert tilt.continuous_update
     assert "sum 2.1" in picture.value
     height.value = 3.25
     assert "sum 3.35" in picture.value
@@ -119,18 +155,29 @@ def test_live_explorer_computes_any_value():
     assert "sum 5" in picture.value
 
 
-@pytest.mark.parametrize("mode", ["0", "1"])
-def test_sliders_are_named_and_numbers_are_announced(monkeypatch, mode):
-    monkeypatch.setenv("FORGETLIB_STATIC", mode)
-    box = widgets.explorer(draw, HEIGHT, TILT)
-    sliders = [
-        control for control in find(box, ipywidgets.Widget) if "Slider" in type(control).__name__
-    ]
-    assert [slider.tooltip for slider in sliders] == ["height", "tilt"]
-    assert [slider.description for slider in sliders] == ["height $h$", "tilt"]
-    page = find(box, ipywidgets.HTML)[0].value
-    assert 'aria-live="polite"' in page
-    assert re.findall(r'data-fl-value="([^"]*)"', page) in (["1", "0.1"], ["2", "0.1"])
+@pytest.mark.usefixtures("live")
+def test_live_sliders_are_named_and_numbers_are_announced():
+    box = widgets.explorer(tilted, HEIGHT, TILT)
+    sliders = find(box, ipywidgets.FloatSlider | ipywidgets.FloatLogSlider)
+    assert [slider.tooltip for slider in sliders] == ["height", "tilt angle"]
+    assert [slider.description for slider in sliders] == [HEIGHT.label, TILT.label]
+    (picture,) = find(box, ipywidgets.HTML)
+    assert 'aria-live="polite"' in picture.value
+    assert "Height <b>2</b>, tilt angle <b>0.1</b>. sum 2.1" in picture.value
+
+
+@pytest.mark.usefixtures("live")
+def test_resample_draws_with_the_next_seed():
+    box = widgets.explorer(draw_with_seed, HEIGHT)
+    (button,) = find(box, ipywidgets.Button)
+    (picture,) = find(box, ipywidgets.HTML)
+    assert button.description == "resample"
+    assert "tilt 0" in picture.value
+    button.click()
+    assert "tilt 1" in picture.value
+    find(box, ipywidgets.FloatSlider)[0].value = 3.0
+    assert "height 3.0, tilt 1" in picture.value
+    assert find(widgets.explorer(tilted, HEIGHT, TILT), ipywidgets.Button) == []
 
 
 @pytest.mark.parametrize(
@@ -144,11 +191,11 @@ def test_values_are_written_without_idle_zeros(value, text):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: widgets.explorer(draw), "parameters must be one or two, got 0"),
+        (lambda: widgets.explorer(draw), "parameters must be one to three, got 0"),
         (lambda: widgets.explorer(draw, HEIGHT, HEIGHT), "different names"),
         (
-            lambda: widgets.explorer(draw, widgets.Parameter("height", "h", range(41))),
-            "at most 40 frames, got 41",
+            lambda: widgets.explorer(draw, widgets.Parameter("height", "h", range(121))),
+            "at most 120 frames, got 121",
         ),
         (lambda: widgets.Parameter("a b", "x", (1, 2)), "name must be a Python identifier"),
         (lambda: widgets.Parameter("a", "x", (1,)), "two or more increasing"),
@@ -168,59 +215,25 @@ def test_mistakes_are_named(make, message):
         make()
 
 
-# ---- the two explorers -----------------------------------------------------------------
+# ---- numbers -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=EXPLORERS)
-def page(request):
-    """Frames of one explorer as a page ships them, and its whole state."""
-    return shipped(EXPLORERS[request.param][0])
-
-
-def test_page_is_light(page):
-    frames, state = page
-    assert len(frames) == _explorer.MAX_FRAMES
-    assert max(len(frame.encode()) for frame in frames) < 15_000
-    assert len(gzip.compress(state.encode())) < 200_000
-
-
-def test_frames_are_sound_and_follow_the_page(page):
-    frames, _ = page
-    labels = set()
-    for frame in frames:
-        root = ET.fromstring(frame)
-        (svg,) = [node for node in root.iter() if node.get("role") == "img"]
-        labels.add(svg.get("aria-label"))
-        assert not any(node.get("id") for node in root.iter())
-        assert "<style" not in frame
-        assert not re.search(r"\b(nan|inf|NaN|∞)\b", frame)
-        colours = re.findall(r"(?:fill|stroke)=\"([^\"]*)\"", frame)
-        allowed = {_svg.variable(role) for role in _svg.ROLES}
-        allowed |= {"none", "var(--jp-layout-color1,transparent)"}
-        assert set(colours) <= allowed
-    assert len(labels) == len(frames)
-    assert len({re.search(r"<p .*?</p>", f)[0] for f in frames}) == len(frames)
-
-
-@pytest.mark.parametrize("name", EXPLORERS)
-def test_a_frame_is_a_still_picture(name):
-    _, draw_frame, (values, _) = EXPLORERS[name]
+@pytest.mark.parametrize(
+    ("draw_frame", "values"),
+    [(widgets.forward_kl_frame, (2.0, 1.0)), (widgets.reverse_kl_frame, (6.0, 100.0))],
+)
+def test_a_frame_is_a_still_picture(draw_frame, values):
     frame = draw_frame(*values)
     assert frame._repr_mimebundle_() == {"image/svg+xml": frame.svg}
     assert ET.fromstring(frame.svg).get("aria-label") == frame.alt
 
 
-@pytest.mark.usefixtures("live")
-@pytest.mark.parametrize("name", EXPLORERS)
-def test_a_move_in_time_takes_less_than_a_tenth_of_a_second(name):
-    box = EXPLORERS[name][0]()
-    (slider,) = find(box, ipywidgets.FloatLogSlider)
-    durations = []
-    for value in (2.0, 3.0, 4.0, 5.0, 6.0):
-        begin = time.perf_counter()
-        slider.value = value
-        durations.append(time.perf_counter() - begin)
-    assert min(durations) < 0.1
+@pytest.mark.parametrize("separation", [2.0, 4.0])
+def test_pictures_have_the_colors_of_roles_only(separation):
+    svg = widgets.forward_kl_frame(separation, 10.0).svg
+    colors = re.findall(r"(?:fill|stroke)=\"([^\"]*)\"", svg)
+    allowed = {_svg.variable(role) for role in _svg.ROLES}
+    assert set(colors) <= allowed | {"none", "var(--jp-layout-color1,transparent)"}
 
 
 def test_forward_frame_shows_the_exact_flow():

@@ -5,21 +5,12 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
 import pytest
-from explorer_page import check_frames, shipped
 
 import forgetlib as fl
 from forgetlib import _svg
 from forgetlib.widgets import _plateau as module
-
-
-@pytest.fixture(scope="module")
-def page():
-    return shipped(module.plateau)
-
-
-def test_frames_are_sound(page):
-    check_frames(*page)
 
 
 @pytest.mark.parametrize("separation", [3.0, 6.0])
@@ -48,6 +39,18 @@ def test_predicted_time_is_said_where_there_is_one():
     assert f"slow manifold predicts {_svg.number(predicted, 2)}" in alt
     assert "too close for a slow manifold" in module.plateau_frame(3.0, 10.0).alt
     assert math.isnan(module._plateau(3.0, 0.5, 0.75).predicted)
+
+
+def test_floor_of_the_loss_is_below_it():
+    for separation in (3.0, 5.0, 7.0):
+        paths = module._plateau(separation, 0.5, 0.75)
+        assert (paths.least <= paths.loss + 1e-6).all()
+        assert paths.least[0] > 0.05
+        for index in (0, 20, 40):
+            model = paths.model(float(paths.t[index]))
+            radius = float(np.abs([model.old_mean, model.new_mean]).max())
+            best, _ = fl.plateau_height(separation, 0.75, radius)
+            assert paths.least[index] <= best + 1e-4
 
 
 def test_values_out_of_range_are_refused():

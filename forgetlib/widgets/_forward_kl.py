@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 
-import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -18,8 +17,8 @@ from forgetlib.flow import log_forgetting_time
 from forgetlib.mixture import TwoModeMixture
 from forgetlib.objective import ForwardKL
 from forgetlib.overlap import log_weight_slope, misassignment_probability
-from forgetlib.widgets._explorer import Frame, Parameter, explorer, value_text
-from forgetlib.widgets._parts import WIDE, Runs, bell, credit, parts
+from forgetlib.widgets._explorer import Explorer, Frame, Parameter, explorer, value_text
+from forgetlib.widgets._parts import WIDE, Runs, bell, top
 
 __all__ = ["forward_kl", "forward_kl_frame"]
 
@@ -54,7 +53,7 @@ def _forward_logits(start_logit: float) -> tuple[FloatArray, FloatArray]:
 
 
 @functools.lru_cache(maxsize=16)
-def _forward(separation: float, start_weight: float) -> _Forward:
+def _forward(separation: float, start_weight: float, rng: int = 0) -> _Forward:
     start = TwoModeMixture.separated(separation, old_weight=start_weight)
     logit, separated_log_t = _forward_logits(start.old_logit)
     run = simulate(
@@ -64,6 +63,7 @@ def _forward(separation: float, start_weight: float) -> _Forward:
         batch_size=16,
         learning_rate=_FORWARD_RATE,
         replicates=64,
+        rng=rng,
         record_every=2,
         train=("weight",),
     )
@@ -85,7 +85,9 @@ def _forward_bounds(
     return np.maximum(paths.separated_weight(t), tail), ceiling
 
 
-def forward_kl_frame(separation: float, time: float, start_weight: float = 0.9) -> Frame:
+def forward_kl_frame(
+    separation: float, time: float, start_weight: float = 0.9, rng: int = 0
+) -> Frame:
     r"""One frame of the forward-KL explorer.
 
     Parameters
@@ -98,6 +100,8 @@ def forward_kl_frame(separation: float, time: float, start_weight: float = 0.9) 
         made for 1 to 1e15.
     start_weight : float
         Old weight at time 0, strictly between 0 and 1.
+    rng : int
+        Seed of the runs, >= 0.
 
     Returns
     -------
@@ -106,7 +110,8 @@ def forward_kl_frame(separation: float, time: float, start_weight: float = 0.9) 
     Raises
     ------
     ValueError
-        If the separation or the time is not positive, or the weight outside (0, 1).
+        If the separation or the time is not positive, the weight outside (0, 1), or the
+        seed negative.
 
     Notes
     -----
@@ -118,38 +123,32 @@ def forward_kl_frame(separation: float, time: float, start_weight: float = 0.9) 
     separation = _arguments.positive("separation", separation)
     start_weight = _arguments.weight("start_weight", start_weight)
     time = _arguments.number("time", time, "lie in (0, 1e17]", lambda x: 0.0 < x <= 1e17)
-    paths = _forward(float(separation), float(start_weight))
+    rng = _arguments.integer("rng", rng, 0)
+    paths = _forward(float(separation), float(start_weight), rng)
     weight = float(paths.old_weight(np.array(time)))
     model = TwoModeMixture.separated(separation, old_weight=weight)
     # -d log b / d log t along the flow b' = -b (1 - b) dL/dl
     slope = math.exp(float(log_weight_slope(separation, model.old_logit)))
     exponent = (1.0 - weight) * slope * time
 
-    canvas = Canvas(360, 414)
-    y = np.linspace(-3.2, 7.2, 121)
-    density = canvas.panel(
-        Axis(-3.2, 7.2, ticks=()), Axis(0.0, 0.49, ticks=()), top=22, height=86, **WIDE
+    canvas = Canvas(360, 404)
+    above = top(
+        canvas,
+        model,
+        lambda y: bell(y, separation),
+        low=-3.2,
+        high=7.2,
+        title="Density of model and new data",
+        name="new data",
+        mistaken=False,
     )
-    density.frame("Density of model and new data")
-    parts(density, y, model)
-    density.line(y, bell(y, separation), "data")
-    density.label(separation, 0.4, "new data", "data", "middle", dy=-5)
-    old = "old part" if weight > 0.03 else "old part: not visible"
-    density.label(0.0, 0.4 * weight, old, "old", "middle", dy=-5)
-
-    share = canvas.panel(
-        Axis(-3.2, 7.2, "sample y", ticks=(-2, 0, 2, 4, 6)),
-        Axis(0.0, 1.0, ticks=(0, 1)),
-        top=132,
-        height=34,
-        **WIDE,
-    )
-    share.frame("Credit for a sample y", grid=False)
-    credit(share, y, model)
+    y = above.y
+    taken = bell(y, separation) * model.responsibility(y)  # new data credited to the old mode
+    above.density.band(y, 0.0 * y, taken, "old", 0.9)
 
     clock = Axis(0.3, 3e16, "training time t", True, [10.0**k for k in (0, 4, 8, 12, 16)])
     scale = Axis(1e-12, 60.0, "", True, [10.0**k for k in (0, -3, -6, -9, -12)])
-    panel = canvas.panel(clock, scale, top=228, height=150, **WIDE)
+    panel = canvas.panel(clock, scale, top=above.below, height=158, **WIDE)
     panel.frame("Old weight b: exact (line), 64 SGD runs (dots)")
     t = np.geomspace(clock.low, clock.high, 140)
     floor, ceiling = _forward_bounds(paths, separation, start_weight, t)
@@ -183,12 +182,12 @@ def forward_kl_frame(separation: float, time: float, start_weight: float = 0.9) 
     return Frame(canvas.render(alt), alt, readout)
 
 
-def forward_kl() -> ipywidgets.VBox:
+def forward_kl() -> Explorer:
     """Explorer of the forward-KL chapter: training on new data only forgets the old mode.
 
     Returns
     -------
-    ipywidgets.VBox
+    StaticExplorer or ipywidgets.VBox
         Moves the separation and the training time of :func:`forward_kl_frame`.
     """
     return explorer(
@@ -197,8 +196,8 @@ def forward_kl() -> ipywidgets.VBox:
         Parameter(
             "time",
             "training time $t$",
-            (1.0, 10.0, 1e2, 1e3, 1e5, 1e8, 1e11, 1e15),
-            start=1,
+            (1.0, 3.0, 10.0, 30.0, 1e2, 3e2, *(10.0**k for k in range(3, 16))),
+            start=2,
             log=True,
             play=True,
         ),

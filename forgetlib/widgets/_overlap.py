@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import ipywidgets
 import numpy as np
 from scipy.special import expit
 
@@ -18,8 +17,8 @@ from forgetlib.overlap import (
     misassignment_probability,
 )
 from forgetlib.rare_event import MisassignmentEstimate, estimate_misassignment
-from forgetlib.widgets._explorer import Frame, Parameter, explorer
-from forgetlib.widgets._parts import WIDE, bell, credit, parts
+from forgetlib.widgets._explorer import Explorer, Frame, Parameter, explorer
+from forgetlib.widgets._parts import WIDE, bell, top
 
 __all__ = ["overlap", "overlap_frame"]
 
@@ -47,7 +46,7 @@ def _row(
     panel.canvas.text(float(h[0]) + gap, float(v[0]) + 4, name, role, anchor, halo=True)
 
 
-def overlap_frame(separation: float, old_weight: float = 0.75) -> Frame:
+def overlap_frame(separation: float, old_weight: float = 0.75, rng: int = 0) -> Frame:
     r"""One frame of the overlap explorer.
 
     Parameters
@@ -57,6 +56,8 @@ def overlap_frame(separation: float, old_weight: float = 0.75) -> Frame:
         made for 1 to 12.
     old_weight : float
         Old weight ``b``, from 0.001 to 0.999.
+    rng : int
+        Seed of the draws, >= 0.
 
     Returns
     -------
@@ -65,7 +66,8 @@ def overlap_frame(separation: float, old_weight: float = 0.75) -> Frame:
     Raises
     ------
     ValueError
-        If the separation lies outside (0, 14] or the weight outside [0.001, 0.999].
+        If the separation lies outside (0, 14], the weight outside [0.001, 0.999], or the
+        seed is negative.
 
     Notes
     -----
@@ -78,6 +80,7 @@ def overlap_frame(separation: float, old_weight: float = 0.75) -> Frame:
     old_weight = _arguments.number(
         "old_weight", old_weight, "lie in [0.001, 0.999]", lambda w: 0.001 <= w <= 0.999
     )
+    random = np.random.default_rng(_arguments.integer("rng", rng, 0))
     model = TwoModeMixture.separated(separation, old_weight=old_weight)
     exact = misassignment_probability(model)
     _, upper = misassignment_interval(model)
@@ -85,39 +88,35 @@ def overlap_frame(separation: float, old_weight: float = 0.75) -> Frame:
     boundary = boundary_position(model) * separation
     between = min(max(boundary, 0.0), separation)
 
-    canvas = Canvas(360, 520)
-    y = np.linspace(-3.5, separation + 3.5, 181)
-    across = Axis(float(y[0]), float(y[-1]), ticks_wanted=7)
-    density = canvas.panel(across, Axis(0.0, 0.42, ticks=()), top=22, height=78, **WIDE)
-    density.frame("Density, and old mass credited to the new mode")
-    parts(density, y, model)
-    missed = model.old_weight * bell(y, 0.0) * (1.0 - model.responsibility(y))
-    density.band(y, 0.0 * y, missed, "new", 0.9)
-    shares = canvas.panel(across, Axis(0.0, 1.12, ticks=(0, 0.5, 1)), top=144, height=56, **WIDE)
-    shares.frame("Responsibilities")
-    credit(shares, y, model)
+    canvas = Canvas(360, 490)
+    above = top(
+        canvas, model, low=-3.5, high=separation + 3.5, peak=0.42, title="Density of the model"
+    )
+    y = above.y
     across = Axis(float(y[0]), float(y[-1]), "sample y", ticks_wanted=7)
-    scale = Axis(1e-20, 1e2, "", True, (1.0, 1e-6, 1e-12, 1e-18))
-    logs = canvas.panel(across, scale, top=244, height=92, **WIDE)
+    scale = Axis(1e-20, 1e7, "", True, (1.0, 1e-6, 1e-12, 1e-18))  # room for words above
+    logs = canvas.panel(across, scale, top=above.below, height=92, **WIDE)
     logs.frame("Old samples, and the misassigned ones (log scale)")
-    logs.band(y, 0.0 * y + 1e-30, bell(y, 0.0) * expit(-model.log_odds(y)), "new", 0.5)
+    logs.band(y, 0.0 * y + 1e-30, bell(y, 0.0) * expit(-model.log_odds(y)), "new", 0.3)
     logs.line(y, bell(y, 0.0), "old")
-    logs.line(y, bell(y, between), "data")
+    logs.line(y, bell(y, between), "second")
+    logs.label(y[0], 1e4, "old samples", "old", dx=3)
+    logs.label(y[-1], 1e4, "proposal at the boundary", "second", "end", dx=-3)
+    logs.label(0.5 * separation, 1e-16, "misassigned", "ink", "middle")
 
     axis = Axis(-0.1, _WIDEST, "in units of the exact value", ticks=(0, 1, 2, 3, 4, 5))
-    rows = canvas.panel(axis, Axis(0.0, 5.0, ticks=()), top=394, height=92, left=8, width=338)
+    rows = canvas.panel(axis, Axis(0.0, 5.0, ticks=()), top=364, height=92, left=8, width=338)
     rows.frame(f"Bounds, and estimates from {_DRAWS} draws each")
     rows.rule(1.0, "model")
     _row(rows, 4.5, "bound, any densities", general / exact, "bound")
     _row(rows, 3.5, "bound, Gaussians", upper / exact, "bound")
     told: list[MisassignmentEstimate] = []
     for height, name, role in (
-        (2.5, "naive", "old"),
-        (1.5, "boundary", "data"),
-        (0.5, "secant", "new"),
+        (2.5, "naive", "first"),
+        (1.5, "boundary", "second"),
+        (0.5, "secant", "third"),
     ):
-        seed = 2 + len(told)
-        run = estimate_misassignment(model, _DRAWS, seed, proposal=name)  # type: ignore[arg-type]
+        run = estimate_misassignment(model, _DRAWS, random, proposal=name)  # type: ignore[arg-type]
         _row(rows, height, name, run.estimate / exact, role, 2.0 * run.stderr / exact)
         told.append(run)
     naive, moved, secant = (estimate(run.estimate, run.stderr) for run in told)
@@ -146,18 +145,16 @@ def overlap_frame(separation: float, old_weight: float = 0.75) -> Frame:
     return Frame(canvas.render(alt), alt, readout)
 
 
-def overlap() -> ipywidgets.VBox:
+def overlap() -> Explorer:
     """Explorer of the overlap chapter: how much is misassigned, and who can see it.
 
     Returns
     -------
-    ipywidgets.VBox
+    StaticExplorer or ipywidgets.VBox
         Moves the separation and the old weight of :func:`overlap_frame`.
     """
     return explorer(
         overlap_frame,
-        Parameter(
-            "separation", "separation $D$", (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0), start=3
-        ),
-        Parameter("old_weight", "old weight $b$", (0.05, 0.25, 0.5, 0.75, 0.95), start=3),
+        Parameter("separation", "separation $D$", [float(d) for d in range(1, 13)], start=3),
+        Parameter("old_weight", "old weight $b$", (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95), 4),
     )

@@ -6,19 +6,19 @@ import dataclasses
 import functools
 import math
 
-import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from forgetlib import _arguments
 from forgetlib._svg import Axis, Canvas, number
+from forgetlib.ensemble import simulate
 from forgetlib.flow import Trajectory, gradient_flow
 from forgetlib.mixture import TwoModeMixture
 from forgetlib.objective import ReverseKL
 from forgetlib.plateau import adiabatic_escape_time, escape_time_floor, plateau_height
-from forgetlib.widgets._explorer import Frame, Parameter, explorer
-from forgetlib.widgets._parts import WIDE, bell, parts
+from forgetlib.widgets._explorer import Explorer, Frame, Parameter, explorer, value_text
+from forgetlib.widgets._parts import WIDE, Runs, top
 
 __all__ = ["plateau", "plateau_frame"]
 
@@ -26,7 +26,8 @@ FloatArray = NDArray[np.float64]
 
 _LONGEST = 3e6
 _DRAWN = 5  # every fifth record is
-_PICTURE = 1e-5  # tolerance of the flows: a tenth of a pixel
+_PICTURE = 1e-3  # tolerance of the flows: below a pixel
+_RATE, _STEPS, _BATCH, _RUNS = 0.2, 800, 16, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class _Plateau:
     path: Trajectory
     t: FloatArray  # times that are drawn
     loss: FloatArray
+    least: FloatArray  # proved: what the loss is at least, for means as far out as these
     floor: float  # no escape before (proved)
     height: float  # of the plateau
     predicted: float  # along the slow manifold; not a number where there is none
@@ -51,11 +53,20 @@ class _Plateau:
         )
 
 
+@functools.lru_cache(maxsize=32)
+def _predicted(separation: float, old_weight: float) -> float:
+    """Time along the slow manifold, or not a number where none passes through the start."""
+    try:
+        return adiabatic_escape_time(separation, old_weight, old_weight)
+    except ValueError:
+        return math.nan
+
+
 @functools.lru_cache(maxsize=16)
 def _plateau(separation: float, start_mean: float, old_weight: float) -> _Plateau:
     target = TwoModeMixture.separated(separation, old_weight=old_weight)
     objective, start = ReverseKL(target), target.replace(new_mean=[start_mean])
-    t = np.r_[0.0, np.geomspace(0.1, _LONGEST, 801)]
+    t = np.r_[0.0, np.geomspace(0.1, _LONGEST, 401)]
     path = gradient_flow(objective, start, t, rtol=_PICTURE)
     shown = np.arange(1, t.size, _DRAWN)
     loss = np.array([objective.value(path.model(int(record))) for record in shown])
@@ -65,23 +76,46 @@ def _plateau(separation: float, start_mean: float, old_weight: float) -> _Platea
         after = int((far > 0.5 * separation).argmax())
         around = slice(max(after - 1, 0), after + 1)
         escape = float(np.interp(0.5 * separation, far[around], t[around]))
-    try:
-        predicted = adiabatic_escape_time(separation, old_weight, old_weight)
-    except ValueError:
-        predicted = math.nan
+    radius = np.maximum(np.abs(path.old_mean[:, 0]), np.abs(path.new_mean[:, 0]))[shown]
+    # at a few radii: between them the bounds are concave, so that a chord is not above
+    radii = np.linspace(radius.min(), min(radius.max(), 0.6 * separation), 20)
+    least = [plateau_height(separation, old_weight, float(r))[0] for r in radii]
     return _Plateau(
         path,
         t[shown],
         loss,
+        np.interp(radius, radii, least),
         escape_time_floor(target, start),
         plateau_height(separation, old_weight)[1],
-        predicted,
+        _predicted(separation, old_weight),
         escape,
     )
 
 
+@functools.lru_cache(maxsize=16)
+def _runs(separation: float, start_mean: float, old_weight: float, rng: int) -> Runs:
+    """New mean of mini-batch runs, as a share of the separation."""
+    target = TwoModeMixture.separated(separation, old_weight=old_weight)
+    run = simulate(
+        ReverseKL(target),
+        target.replace(new_mean=[start_mean]),
+        steps=_STEPS,
+        batch_size=_BATCH,
+        learning_rate=_RATE,
+        replicates=_RUNS,
+        rng=rng,
+        record_every=2,
+        baseline="leave_one_out",
+    )
+    return Runs.of(_RATE * run.step, run.new_mean[..., 0] / separation, 9)
+
+
 def plateau_frame(
-    separation: float, time: float, start_mean: float = 0.5, old_weight: float = 0.75
+    separation: float,
+    time: float,
+    start_mean: float = 0.5,
+    old_weight: float = 0.75,
+    rng: int = 0,
 ) -> Frame:
     r"""One frame of the explorer of the plateau.
 
@@ -97,6 +131,8 @@ def plateau_frame(
         are right.
     old_weight : float
         Old weight ``a`` of the target and of the model at time 0, strictly between 0 and 1.
+    rng : int
+        Seed of the runs, >= 0.
 
     Returns
     -------
@@ -105,61 +141,57 @@ def plateau_frame(
     Raises
     ------
     ValueError
-        If the separation is not in (0, 45], the time outside its range, or the weight
-        outside (0, 1).
+        If the separation is not in (0, 45], the time outside its range, the weight
+        outside (0, 1), or the seed negative.
 
     Notes
     -----
-    Labels ``thm-plateau-speed`` and ``cnj-escape-time``. All parameters are trained, by the
-    exact flow of reverse KL to the full target.
+    Labels ``thm-plateau-height``, ``thm-plateau-speed`` and ``cnj-escape-time``. All
+    parameters are trained by reverse KL to the full target: by the exact flow, and in 64 runs
+    of batches of 16 with the score function (leave-one-out baseline, learning rate 0.2), up to
+    time 160.
     """
     separation = _arguments.positive("separation", separation)
     time = _arguments.number("time", time, "lie in [0.1, 3000000]", lambda x: 0.1 <= x <= _LONGEST)
-    paths = _plateau(float(separation), float(start_mean), float(old_weight))
+    rng = _arguments.integer("rng", rng, 0)
+    settings = float(separation), float(start_mean), float(old_weight)
+    paths, runs = _plateau(*settings), _runs(*settings, rng)
     model = paths.model(time)
     old, new = float(model.old_mean[0]), float(model.new_mean[0])
     t, drawn = paths.t, slice(1, None, _DRAWN)
     loss = float(np.interp(math.log(time), np.log(t), paths.loss))
+    target = TwoModeMixture.separated(separation, old_weight=old_weight)
 
-    canvas = Canvas(360, 470)
-    y = np.linspace(-3.2, 10.6, 151)
-    density = canvas.panel(
-        Axis(-3.2, 10.6, "sample y", ticks=(-2, 0, 2, 4, 6, 8, 10)),
-        Axis(0.0, 0.47, ticks=()),
-        top=22,
-        height=92,
-        **WIDE,
-    )
-    density.frame("Density of model and target")
-    parts(density, y, model)
-    aim = old_weight * bell(y, 0.0) + (1.0 - old_weight) * bell(y, separation)
-    density.line(y, aim, "data")
-    density.label(
-        separation, 0.4 * (1.0 - old_weight), "target's new mode", "data", "middle", dy=-6
-    )
+    canvas = Canvas(360, 512)
+    above = top(canvas, model, target, low=-3.2, high=10.6, mistaken=False)
+    # all that the model's samples say about the new mode: where the target calls them new
+    above.credit.line(above.y, target.responsibility(above.y), "data")
+    above.credit.label(10.5, 0.0, "dash-dotted: in the target", "data", "end", dy=-3)
 
     clock = Axis(0.1, _LONGEST, "", True, [10.0**k for k in range(0, 7, 2)])
-    top = 1.25 * max(paths.height, float(paths.loss.max()))
     panel = canvas.panel(
-        clock, Axis(0.0, top, ticks=(0, 0.1, 0.2, 0.3)), top=182, height=88, **WIDE
+        clock, Axis(0.0, 0.36, ticks=(0, 0.1, 0.2, 0.3)), top=above.below, height=84, **WIDE
     )
     panel.frame("KL to the target, in nats")
-    panel.line([0.1, _LONGEST], [paths.height] * 2, "bound")
-    panel.label(0.12, paths.height, "plateau", "bound", dy=-5)
+    panel.line(t, np.clip(paths.least, -0.01, None), "bound")
+    panel.label(_LONGEST, 0.33, "proved floor, given the means", "bound", "end")
     panel.line(t, paths.loss, "model")
     panel.point(time, loss, "model")
 
     clock = dataclasses.replace(clock, label="training time t")
-    panel = canvas.panel(clock, Axis(-0.08, 1.16, ticks=(0, 0.5, 1)), top=318, height=116, **WIDE)
-    panel.frame("Old weight b; means as shares of D")
+    panel = canvas.panel(
+        clock, Axis(-0.08, 1.16, ticks=(0, 0.5, 1)), top=above.below + 128, height=128, **WIDE
+    )
+    panel.frame("Old weight b; means / D (squares: 64 runs)")
     if math.isfinite(paths.predicted):
         panel.line([paths.predicted] * 2, [-0.08, 1.0], "muted")
-        panel.label(paths.predicted, 0.28, "predicted", "muted", "end", dy=-5)
+        panel.label(paths.predicted, 0.28, "predicted", "muted", "end", dx=-3, dy=-5)
     panel.line([paths.floor] * 2, [-0.08, 1.0], "bound")
-    panel.label(paths.floor, 0.5, "not before", "bound", "start")
+    panel.label(paths.floor, 0.5, "not before", "bound", "start", dx=3)
     panel.line(t, paths.path.old_weight[drawn], "model")
     panel.label(0.12, float(paths.path.old_weight[1]), "old weight", "model", dy=-6)
     panel.line(t, paths.path.new_mean[drawn, 0] / separation, "new")
+    runs.draw(panel, "new")
     panel.line(t, paths.path.old_mean[drawn, 0] / separation, "old")
     panel.label(_LONGEST, 1.0, "new mean", "new", "end", dy=-5)
     panel.label(_LONGEST, 0.0, "old mean", "old", "end", dy=-5)
@@ -180,23 +212,26 @@ def plateau_frame(
         if math.isfinite(paths.predicted)
         else "The modes are too close for a slow manifold through the start."
     )
+    told = "tell" if abs(new - old) > 2.0 else "hardly tell"
     alt = (
         f"Above, model and target at separation {number(separation, 2)} and training time "
-        f"{number(time, 2)}: the model's components are at {number(round(old, 3), 2)} and "
-        f"{number(round(new, 3), 2)}. In the middle, the KL divergence against training time: "
-        f"it stays near {number(paths.height, 2)} and falls to zero around time "
-        f"{number(paths.escape, 2)}. Below, the old weight and the two means against training "
-        f"time, with a proved floor of {number(paths.floor, 2)} on the time of escape. {guess}"
+        f"{value_text(time)}: the model's components are at {number(round(old, 3), 2)} and "
+        f"{number(round(new, 3), 2)}, so that samples {told} which one they are from. In the "
+        "middle, the KL divergence against training time: "
+        f"it stays near {number(paths.height, 2)}, above a proved floor, and falls to zero around "
+        f"time {number(paths.escape, 2)}. Below, the old weight and the two means against training "
+        "time, with mini-batch runs of the new mean on the exact flow, and a proved floor of "
+        f"{number(paths.floor, 2)} on the time of escape. {guess}"
     )
     return Frame(canvas.render(alt), alt, readout)
 
 
-def plateau() -> ipywidgets.VBox:
+def plateau() -> Explorer:
     """Explorer of the chapter on the plateau: how long until the new skill is found.
 
     Returns
     -------
-    ipywidgets.VBox
+    StaticExplorer or ipywidgets.VBox
         Moves the separation and the training time of :func:`plateau_frame`.
     """
     return explorer(
@@ -205,8 +240,11 @@ def plateau() -> ipywidgets.VBox:
         Parameter(
             "time",
             "training time $t$",
-            (1.0, 10.0, 40.0, 200.0, 300.0, 1e4, 1e5, 1e6),
-            start=2,
+            [
+                *(1.0, 3.0, 10.0, 20.0, 40.0, 80.0, 130.0, 200.0, 260.0, 300.0),
+                *(1e3, 3e3, 6e3, 1e4, 1e5, 3e5, 5e5, 6e5, 1e6),
+            ],
+            start=4,
             log=True,
             play=True,
         ),

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 
-import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -19,8 +18,8 @@ from forgetlib.flow import Trajectory, gradient_flow
 from forgetlib.mixture import TwoModeMixture
 from forgetlib.objective import ReverseKL
 from forgetlib.overlap import misassignment_probability
-from forgetlib.widgets._explorer import Frame, Parameter, explorer
-from forgetlib.widgets._parts import WIDE, Runs, bell, parts
+from forgetlib.widgets._explorer import Explorer, Frame, Parameter, explorer
+from forgetlib.widgets._parts import WIDE, Runs, bell, top
 
 __all__ = ["reverse_kl", "reverse_kl_frame"]
 
@@ -29,6 +28,7 @@ FloatArray = NDArray[np.float64]
 
 _PICTURE = 1e-4  # tolerance of the flows: a tenth of a pixel
 _SMALLEST = 1e-5  # drift that the picture and its numbers tell from zero
+_RUNS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,11 @@ class _Reverse:
 
     fixed: Trajectory  # only the weight is trained
     joint: Trajectory  # everything is trained
+    pull: FloatArray  # of the target on the old mean of the joint flow
+    push: FloatArray  # of the model
     bound: float
     weights: Runs
-    drifts: Runs
+    drifts: Runs  # in units of exp(-D^2 / 8), toward the new mode
 
     def model(self, t: float) -> TwoModeMixture:
         """Model of the joint flow."""
@@ -50,24 +52,24 @@ class _Reverse:
         )
 
 
-@functools.lru_cache(maxsize=16)
-def _reverse(separation: float, old_weight: float, start_weight: float) -> _Reverse:
+@functools.lru_cache(maxsize=48)
+def _reverse(separation: float, old_weight: float, start_weight: float, rng: int = 0) -> _Reverse:
     target = TwoModeMixture.separated(separation, old_weight=old_weight)
     objective = ReverseKL(target)
     right = target.replace(old_weight=start_weight)
     beyond = right.replace(new_mean=[separation + 1.0])
     t = np.r_[0.0, np.geomspace(0.1, 100.0, 64)]
     joint = gradient_flow(objective, beyond, t, rtol=_PICTURE)
-    at_peak = joint.old_mean[np.abs(joint.old_mean[:, 0]).argmax(), 0]
     weights = simulate(
         objective,
         right,
         steps=200,
         batch_size=16,
         learning_rate=0.5,
-        replicates=64,
+        replicates=_RUNS,
         baseline="batch_mean",
         train=("weight",),
+        rng=rng,
     )
     drifts = simulate(
         objective,
@@ -75,22 +77,45 @@ def _reverse(separation: float, old_weight: float, start_weight: float) -> _Reve
         steps=500,
         batch_size=32,
         learning_rate=0.2,
-        replicates=64,
+        replicates=_RUNS,
         estimator="pathwise",
         baseline="leave_one_out",
         record_every=2,
+        rng=rng,
     )
+    pull, push = _forces(target, joint)
     return _Reverse(
         gradient_flow(objective, right, t, train=("weight",), rtol=_PICTURE),
         joint,
+        pull,
+        push,
         drift_bound(target, joint),
         Runs.of(0.5 * weights.step, weights.old_weight),
-        Runs.of(0.2 * drifts.step, np.sign(at_peak) * drifts.old_mean[:, :, 0]),
+        Runs.of(0.2 * drifts.step, math.exp(0.125 * separation**2) * drifts.old_mean[:, :, 0]),
     )
 
 
+def _forces(target: TwoModeMixture, path: Trajectory) -> tuple[FloatArray, FloatArray]:
+    """Lengths of the pull of the target and of the push of the model along a path."""
+    noise = np.linspace(-9.0, 9.0, 361)  # the trapezoidal rule, exact for the picture
+    weights = bell(noise, 0.0) * (noise[1] - noise[0])
+    pull = np.empty(path.t.size)
+    push = np.empty(path.t.size)
+    for k in range(path.t.size):
+        model = path.model(k)
+        y = float(model.old_mean[0]) + noise
+        apart = abs(float(model.new_mean[0] - model.old_mean[0]))
+        pull[k] = target.separation * (weights @ (1.0 - target.responsibility(y)))
+        push[k] = apart * (weights @ (1.0 - model.responsibility(y)))
+    return pull, push
+
+
 def reverse_kl_frame(
-    separation: float, time: float, old_weight: float = 0.75, start_weight: float = 0.1
+    separation: float,
+    time: float,
+    old_weight: float = 0.75,
+    start_weight: float = 0.1,
+    rng: int = 0,
 ) -> Frame:
     r"""One frame of the reverse-KL explorer.
 
@@ -106,6 +131,8 @@ def reverse_kl_frame(
     start_weight : float
         Old weight of the model at time 0, strictly between 0 and 1. Its old mean is
         right, its new mean one standard deviation too far out.
+    rng : int
+        Seed of the runs, >= 0.
 
     Returns
     -------
@@ -114,19 +141,25 @@ def reverse_kl_frame(
     Raises
     ------
     ValueError
-        If the separation is not positive, the time outside [0.1, 100], or a weight outside
-        (0, 1).
+        If the separation is not positive, the time outside [0.1, 100], a weight outside
+        (0, 1), or the seed negative.
 
     Notes
     -----
-    Labels ``thm-monotone-retention``, ``thm-sure-retention`` and ``thm-sharp-drift``. In
-    the middle only the weight is trained, by score-function SGD, and no run can cross the
-    floor. At the top and at the bottom all parameters are trained, by pathwise SGD.
+    Labels ``thm-monotone-retention``, ``thm-sure-retention``, ``thm-drift-force`` and
+    ``thm-sharp-drift``. In the third panel only the weight is trained, by score-function
+    SGD, and no run can cross the floor. In the others all parameters are trained, the runs
+    by pathwise SGD. The pull of the target is ``eps_p D`` toward the new mode, the push of the
+    model ``eps_q |m_n - m_o|`` away from it; the drift follows their sum. All three are drawn
+    in units of ``exp(-D^2 / 8)``, positive toward the new mode.
     """
     separation = _arguments.positive("separation", separation)
     time = _arguments.number("time", time, "lie in [0.1, 100]", lambda x: 0.1 <= x <= 100.0)
     start_weight = _arguments.weight("start_weight", start_weight)
-    paths = _reverse(float(separation), float(old_weight), float(start_weight))
+    rng = _arguments.integer("rng", rng, 0)
+    old_weight = _arguments.weight("old_weight", old_weight)
+    paths = _reverse(float(separation), float(old_weight), float(start_weight), rng)
+    target = TwoModeMixture.separated(separation, old_weight=old_weight)
     model = paths.model(time)
     drift = abs(float(model.old_mean[0]))
     missed = misassignment_probability(model)
@@ -135,31 +168,14 @@ def reverse_kl_frame(
 
     off = number(drift, 2) if drift >= _SMALLEST else f"less than {power_of_ten(-5)}"
 
-    canvas = Canvas(360, 470)
-    y = np.linspace(-3.2, 9.6, 141)
-    density = canvas.panel(
-        Axis(-3.2, 9.6, "sample y", ticks=(-2, 0, 2, 4, 6, 8)),
-        Axis(0.0, 0.47, ticks=()),
-        top=22,
-        height=92,
-        **WIDE,
-    )
-    density.frame("Density of model and target")
-    parts(density, y, model)
-    credited = (
-        model.old_weight * bell(y, float(model.old_mean[0])) * (1.0 - model.responsibility(y))
-    )
-    density.band(y, 0.0 * y, credited, "new", 0.9)
-    aim = old_weight * bell(y, 0.0) + (1.0 - old_weight) * bell(y, separation)
-    density.line(y, aim, "data")
-    density.label(-0.9, 0.36 * old_weight, "target", "data", "end")
-    density.label(
-        float(model.new_mean[0]), 0.4 * (1.0 - model.old_weight), "new part", "new", "middle", dy=-6
-    )
+    canvas = Canvas(360, 480)
+    above = top(canvas, model, target, low=-3.2, high=9.6)
 
     clock = Axis(0.1, 100.0, "", True, (0.1, 1.0, 10.0, 100.0))
-    panel = canvas.panel(clock, Axis(0.0, 1.0, ticks=(0, 0.5, 1)), top=182, height=88, **WIDE)
-    panel.frame("Old weight b, means fixed: exact, 64 SGD runs")
+    panel = canvas.panel(
+        clock, Axis(0.0, 1.0, ticks=(0, 0.5, 1)), top=above.below, height=72, **WIDE
+    )
+    panel.frame(f"Old weight b, means fixed: exact, {_RUNS} SGD runs")
     t = paths.fixed.t
     panel.line(t, np.full_like(t, old_weight), "data")
     panel.label(0.12, old_weight, "target", "data", dy=-5)
@@ -170,46 +186,59 @@ def reverse_kl_frame(
     panel.point(time, weight, "old")
 
     clock = dataclasses.replace(clock, label="training time t")
-    scale = Axis(_SMALLEST, 30.0, "", True, [10.0**k for k in (0, -2, -4)])
-    panel = canvas.panel(clock, scale, top=318, height=116, **WIDE)
-    panel.frame("Drift of the old mean, all trained: exact, 64 runs")
-    if math.isfinite(paths.bound):
-        panel.line(t, np.full_like(t, paths.bound), "bound")
-        panel.label(0.12, paths.bound, "bound for the exact flow", "bound", dy=-5)
+    unit = math.exp(-0.125 * separation**2)  # of forces and drift
+    scale = Axis(-3.0, 3.0, "", ticks=(-2, 0, 2))
+    panel = canvas.panel(clock, scale, top=above.below + 118.0, height=116, **WIDE)
+    panel.frame("Forces on the old mean and its drift, scaled")
+    panel.line(t, paths.pull / unit, "data")
+    panel.line(t, -paths.push / unit, "model", 1.2, (3.0, 2.0))
+    panel.label(0.12, paths.pull[1] / unit, "pull of the target", "data", dy=-5)
+    panel.label(100.0, -paths.push[-1] / unit, "push of the model", "model", "end", dy=15)
+    bound = paths.bound / unit
+    if math.isfinite(bound):
+        for sign in (1.0, -1.0):
+            panel.line(t, np.full_like(t, sign * bound), "bound")
+        panel.label(100.0, bound, "bound on the drift", "bound", "end", dy=-5)
     else:
-        panel.label(0.12, 3.0, "too close: no bound", "bound")
-    panel.line(t, np.abs(paths.joint.old_mean[:, 0]), "model")
+        panel.label(100.0, 3.0, "too close: no bound", "bound", "end", dy=12)
+    panel.line(t, paths.joint.old_mean[:, 0] / unit, "model")
     paths.drifts.draw(panel, "old")
-    panel.point(time, drift, "old")
+    panel.point(time, float(model.old_mean[0]) / unit, "old")
 
+    pull, push = (number(float(np.interp(time, t, force)), 2) for force in (paths.pull, paths.push))
     readout = (
         f"Means fixed: old weight {number(weight, 2)} (target {number(old_weight, 2)}). "
-        f"All trained: old weight {number(model.old_weight, 2)}, old mean off by {off}, and "
-        f"{number(missed, 2)} of the old samples credited to the new mode (solid area)."
+        f"All trained: old weight {number(model.old_weight, 2)}, old mean off by {off}, pulled "
+        f"by {pull} and pushed by {push}, and {number(missed, 2)} of the old samples credited to "
+        "the new mode (solid area)."
     )
-    bound = (
+    limit = (
         f"below its bound {number(paths.bound, 2)}"
         if math.isfinite(paths.bound)
         else "for which the modes are too close to have a bound"
     )
     alt = (
-        f"Above, model and target at separation {number(separation, 2)} and training time "
-        f"{number(time, 2)}: the old part of the model has weight {number(model.old_weight, 2)}. "
-        "In the middle, the old weight against training time with fixed means: it goes "
+        f"Above, model and target with old weight {number(old_weight, 2)} at separation "
+        f"{number(separation, 2)} and training time {number(time, 2)}: the old part of the "
+        f"model has weight {number(model.old_weight, 2)}; and the responsibilities. "
+        "Then the old weight against training time with fixed means: it goes "
         f"from {number(start_weight, 2)} to the target's {number(old_weight, 2)}, and the runs of "
         f"stochastic gradient descent never fall below {number(floor, 2)}. Below, the drift of "
-        f"the old mean, at most {number(float(np.abs(paths.joint.old_mean).max()), 2)}, {bound}."
+        f"the old mean, at most {number(float(np.abs(paths.joint.old_mean).max()), 2)}, {limit}, "
+        f"with the two forces behind it: the target pulls with {pull}, the model pushes with "
+        f"{push}."
     )
     return Frame(canvas.render(alt), alt, readout)
 
 
-def reverse_kl() -> ipywidgets.VBox:
+def reverse_kl() -> Explorer:
     """Explorer of the reverse-KL chapter: matching the target regrows the old mode.
 
     Returns
     -------
-    ipywidgets.VBox
-        Moves the separation and the training time of :func:`reverse_kl_frame`.
+    StaticExplorer or ipywidgets.VBox
+        Moves the separation, the target's old weight and the training time of
+        :func:`reverse_kl_frame`.
     """
     return explorer(
         reverse_kl_frame,
@@ -222,4 +251,5 @@ def reverse_kl() -> ipywidgets.VBox:
             log=True,
             play=True,
         ),
+        Parameter("old_weight", "old weight $a$ of the target", (0.5, 0.75, 0.9), start=1),
     )
