@@ -13,7 +13,7 @@ PORT ?= 8000
 BIN := .venv/bin
 HTML := _build/html
 
-.PHONY: help book test bench serve clean lock
+.PHONY: help book test lighthouse pdf bench serve clean lock
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,15 @@ test: .venv/installed-test book  ## Check style, types and spelling, then run ev
 	$(BIN)/mypy --strict forgetlib
 	$(BIN)/codespell
 	$(BIN)/pytest -n 2 --dist loadgroup
+	PATH="$(CURDIR)/$(BIN):$$PATH" node tests/lighthouse.mjs
+
+# Nothing else should run beside it.
+lighthouse: book  ## Measure every page with Lighthouse, as a phone and as a desktop (about ten minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" node tests/lighthouse.mjs
+
+# Needs Chromium (Debian: apt-get install chromium), which prints the pages of the site.
+pdf: .venv/installed-test book  ## Print the whole book into _build/forgetting-quantified.pdf (some minutes)
+	@$(BIN)/python _ext/print_book.py
 
 # BENCH="--quick" times the cells of the goals only; what was interrupted goes on with the same command.
 bench: .venv/installed-bench  ## Compare forgetlib with its peers into benchmarks/results.json (about 40 minutes)

@@ -4,8 +4,7 @@
 - the execution cache forgets its outputs when forgetlib, the lock or the measured speeds change;
 - figures computed by a chapter are put into the page as SVG, so that they follow light and dark mode;
 - ids are unique in a page, names of forgetlib may be written short, and docstrings link to theorems;
-- punctuation stays with the formula that it touches;
-- browser assets and their licences are copied from ``node_modules`` into the site;
+- the licences of all that the site holds are copied into it;
 - the Binder button appears only where the git remote names a public repository;
 - every page of ``_toc.yml`` must exist when the build ends.
 """
@@ -41,20 +40,10 @@ import forgetlib
 ROOT = Path(__file__).resolve().parent.parent
 LOGGER = logging.getLogger(__name__)
 
-# Folder of the site: (npm package, folder in it, what to copy).
-ASSETS = {
-    "mathjax": (
-        "mathjax",
-        "es5",
-        ("tex-mml-chtml.js", "output/chtml", "input/tex", "a11y", "sre", "ui"),
-    ),
-    "widgets": ("@jupyter-widgets/html-manager", "dist", ("embed.js", "*.woff2")),
-}
 # The licences that go into the site's folder `licences`: of npm packages, and of Python packages that put
-# files into the site's _static. The widget manager's package has no text of its own: it is ipywidgets'.
-NPM_LICENCES = ("mathjax/LICENSE", "@jupyter-widgets/html-manager/dist/embed.js.LICENSE.txt")
+# files into the site's _static.
+NPM_LICENCES = ("@fontsource/stix-two-math/LICENSE", "temml/LICENSE")
 PYTHON_LICENCES = (
-    "ipywidgets",
     "myst-nb",
     "pydata-sphinx-theme",
     "sphinx",
@@ -152,38 +141,6 @@ def link_docstring(
 ) -> None:
     """Let docstrings on the API page link to the theorems that they implement."""
     lines[:] = link_labels("\n".join(lines), labels_of_chapters(Path(app.srcdir))).split("\n")
-
-
-def join_punctuation(document: nodes.Element) -> None:
-    """Put each formula in running text into one element with the punctuation that touches it."""
-
-    def text(parent: nodes.Element, place: int) -> str:
-        there = parent[place] if 0 <= place < len(parent) else ""
-        return there if isinstance(there, nodes.Text) else ""
-
-    for formula in list(document.findall(nodes.math)):
-        parent, place = formula.parent, formula.parent.index(formula)
-        before, after = text(parent, place - 1), text(parent, place + 1)
-        opening = re.search(r"[(\[“]*$", before)[0]
-        closing = re.match(r"[.,;:!?)\]’”…]*", after)[0]
-        if opening:
-            parent[place - 1] = nodes.Text(before.removesuffix(opening))
-        if closing:
-            parent[place + 1] = nodes.Text(after.removeprefix(closing))
-        if opening or closing:
-            unbroken = nodes.inline("", "", classes=["unbroken"])
-            parent[place] = unbroken
-            unbroken += [nodes.Text(opening), formula, nodes.Text(closing)]
-
-
-class PunctuatedMathematics(SphinxPostTransform):
-    """Keep a formula and the punctuation that touches it on one line: a browser may break between them."""
-
-    default_priority = 20
-    formats = ("html",)
-
-    def run(self, **kwargs: Any) -> None:
-        join_punctuation(self.document)
 
 
 # Figures
@@ -285,23 +242,11 @@ def mend_markup(
 # The site
 
 
-def copy_assets(app: Sphinx, exception: Exception | None) -> None:
-    """Copy the browser assets from node_modules into the site, and the licences of all that it bundles."""
+def copy_licences(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the licences of all that the site bundles."""
     if exception or app.builder.format != "html":
         return
     site, modules = Path(app.outdir), ROOT / "node_modules"
-    for name, (package, folder, parts) in ASSETS.items():
-        source = modules / package / folder
-        if not source.is_dir():
-            raise ExtensionError(f"{package} is missing: run npm ci, or build with make book")
-        for path in [path for part in parts for path in source.glob(part)]:
-            target = site / name / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target, dirs_exist_ok=True)
-            else:
-                shutil.copy(path, target)
-
     licences = {path: modules / path for path in NPM_LICENCES}
     for package in PYTHON_LICENCES:
         for file in importlib.metadata.files(package) or ():
@@ -382,13 +327,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     patch_codeautolink()
     app.add_post_transform(InlineFigures)
     app.add_post_transform(UniqueIds)
-    app.add_post_transform(PunctuatedMathematics)
     app.connect("autodoc-process-docstring", link_docstring)
     app.connect("missing-reference", resolve_public_name)
     app.connect("config-inited", name_execution_cache)
     app.connect("config-inited", name_repository)
     app.connect("html-page-context", mend_markup)
-    app.connect("build-finished", copy_assets)
+    app.connect("build-finished", copy_licences)
     app.connect("build-finished", check_pages)
     # A change to this file is a new version: pages made by the old one are made again.
     version = zlib.crc32(Path(__file__).read_bytes())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +14,15 @@ from pathlib import Path
 import pytest
 from built import ROOT
 from docutils import nodes
+from docutils.utils import new_document
+from fontTools.ttLib import TTFont
+from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(ROOT / "_ext"))
+import fonts
 import forgetting_book
+import light_pages
+import mathematics
 
 HEAD = """---
 jupytext:
@@ -31,10 +40,24 @@ kernelspec:
 ```{{code-cell}} ipython3
 {code}
 ```
+
+{text}
 """
 GOOD = """import forgetlib
 from forgetlib.mixture import TwoModeMixture
 print('version', forgetlib.__version__)"""
+TEXT = r"""
+Between $a < b$ and $\mathcal{L}_o$:
+
+$$
+\frac{a}{b} = \sqrt{2}
+$$ (eq-half)
+
+\begin{align}
+a &= b \\
+  &= c
+\end{align}
+"""
 LINK = 'api.html#forgetlib.mixture.TwoModeMixture"'  # from a name in a code cell
 FAULTS = {
     "error": "1 / 0",
@@ -54,6 +77,7 @@ def copy(tmp_path: Path) -> Path:
     for name in (
         "_config.yml",
         "Makefile",
+        "README.md",
         "requirements.txt",
         "pyproject.toml",
         *forgetting_book.OWN_LICENCES,
@@ -67,9 +91,12 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_chapters(project: Path, chapters: dict[str, str]) -> None:
+def write_chapters(
+    project: Path, chapters: dict[str, str], texts: dict[str, str] | None = None
+) -> None:
     for name, code in chapters.items():
-        (project / "chapters" / f"{name}.md").write_text(HEAD.format(title=name, code=code))
+        source = HEAD.format(title=name, code=code, text=(texts or {}).get(name, ""))
+        (project / "chapters" / f"{name}.md").write_text(source)
     others = [f"  - file: chapters/{name}\n" for name in chapters if name != "index"]
     toc = "format: jb-book\nroot: chapters/index\n" + "".join(
         ["chapters:\n", *others] if others else []
@@ -91,9 +118,9 @@ def page(project: Path, name: str = "chapters/index") -> str:
 
 
 def test_an_edit_to_the_library_leaves_no_old_number_on_a_page(copy: Path) -> None:
-    write_chapters(copy, {"index": GOOD, "api": "1 + 1"})
-    with (copy / "chapters" / "api.md").open("a") as file:
-        file.write("\n```{eval-rst}\n.. automodule:: forgetlib.mixture\n   :members:\n```\n")
+    write_chapters(copy, {"index": GOOD, "api": ""})
+    entries = "```{eval-rst}\n.. automodule:: forgetlib.mixture\n   :members:\n```\n"
+    (copy / "chapters" / "api.md").write_text(f"# Interface\n\n{entries}")
     first = make_book(copy)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "version 0.1.0" in page(copy)
@@ -107,16 +134,95 @@ def test_an_edit_to_the_library_leaves_no_old_number_on_a_page(copy: Path) -> No
 
 
 def test_faults_fail_the_build_and_go_on_failing(copy: Path) -> None:
-    write_chapters(copy, {"index": GOOD, **FAULTS})
+    faults = {**FAULTS, "unknown_command": "1 + 1"}
+    write_chapters(copy, {"index": GOOD, **faults}, {"unknown_command": r"Let $\nosuch x$."})
     first = make_book(copy)
     assert first.returncode != 0
-    for name in FAULTS:
+    for name in faults:
         assert any(
             f"{name}.md" in line and ("WARNING" in line or "ERROR" in line)
             for line in first.stderr.splitlines()
         )
     assert "index.md: WARNING" not in first.stderr
     assert make_book(copy).returncode != 0
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_mathematics_and_styles_are_made_once_and_again_when_they_change(copy: Path) -> None:
+    write_chapters(copy, {"index": GOOD, "other": "1 + 1"}, {"index": TEXT})
+    first = make_book(copy)
+    assert first.returncode == 0, first.stdout + first.stderr
+    site = copy / "_build" / "html"
+    text = page(copy)
+    for formula in (
+        "<mo>&lt;</mo>",
+        '<mi class="mathcal">ℒ</mi>',
+        "<mfrac><mi>a</mi><mi>b</mi></mfrac>",
+    ):
+        assert formula in text
+    assert text.count('class="eqno"') == 2
+    assert "tml-eqn" not in text  # a second number for the same rows
+    before = contents(site)
+    assert b"STIX Two Math" in before["_static/book.css"]
+    second = make_book(copy)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert contents(site) == before
+    with (copy / "_static" / "forgetting.css").open("a") as file:
+        file.write(".fl-added { color: red; }\n")
+    third = make_book(copy)
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert ".fl-added" in (site / "_static" / "book.css").read_text("utf-8")
+
+
+def test_formulas_of_outputs_are_typeset_in_markup_and_in_data() -> None:
+    span = '<span class="fl-math" data-tex="a &lt; b">a &lt; b</span>'
+    data = json.dumps({"frames": [[span, 1]]}).replace("</", "<\\/")
+    body = f'<p>{span}</p><script type="application/json">{data}</script>'
+    made = mathematics.typeset_spans(mathematics.typeset_frames(body, str.upper), str.upper)
+    typeset = '<span class="math fl-math">A < B</span>'
+    assert made.startswith(f"<p>{typeset}</p>")
+    assert "</span>" not in made.split("<script", 1)[1]
+    frames = made.split(">", 4)[-1].partition('json">')[2].removesuffix("</script>")
+    assert json.loads(frames) == {"frames": [[typeset, 1]]}
+    table = r'<table class="fl-table x"><td>\(D = 1\)</td></table><p>\(kept\)</p>'
+    assert mathematics.typeset_tables(table, str.lower) == (
+        r'<table class="fl-table x"><td><span class="math">d = 1</span></td></table><p>\(kept\)</p>'
+    )
+
+
+def test_a_font_is_cut_down_to_its_signs() -> None:
+    font = ROOT / "node_modules" / light_pages.MATH_FONT
+    made = fonts.mathematics(font, {ord("∫"), ord("≤")})
+    assert made == fonts.mathematics(font, {ord("≤"), ord("∫")})
+    cut = TTFont(io.BytesIO(base64.b64decode(made.partition("base64,")[2])))
+    signs = set(cut.getBestCmap())
+    assert {ord("∫"), ord("≤"), ord("x"), 0x1D465} <= signs
+    assert ord("⊕") not in signs
+    assert "MATH" in cut
+    assert len(made) < 80_000
+
+
+def test_the_theme_measures_nothing() -> None:
+    assert light_pages.still(f"a;{light_pages.MEASURES_ALL};b") == "a;void 0;b"
+    with pytest.raises(ExtensionError, match=r"pydata-sphinx-theme\.js"):
+        light_pages.still("another")
+
+
+def test_a_page_is_described_by_its_question() -> None:
+    strong = nodes.strong("", "How long? And why?")
+    question = nodes.section("", nodes.paragraph("", "", strong), ids=["the-question"])
+    document = new_document("x")
+    document += [nodes.paragraph("", "First."), question]
+    assert light_pages.description(document, "T") == "How long? And why?"
+    document.remove(question)
+    assert light_pages.description(document, "T") == "First."
+    document[0] += nodes.Text(" word" * 60)
+    assert len(light_pages.description(document, "T")) <= 162
+    assert light_pages.description(None, "Index") == "Index: Forgetting, Quantified."
 
 
 def test_cache_key_follows_the_library_the_lock_and_the_speeds(copy: Path) -> None:
@@ -180,7 +286,7 @@ def test_punctuation_stays_with_the_formula_that_it_touches() -> None:
     text = nodes.paragraph("", "", nodes.Text("If ("), nodes.math("", "x"), nodes.Text("), then "))
     for symbol, after in (("y", " or "), ("z", "."), ("u", "."), ("v", ".")):
         text += [nodes.math("", symbol), nodes.Text(after)]
-    forgetting_book.join_punctuation(text)
+    mathematics.join_punctuation(text)
     unbroken = list(text.findall(nodes.inline))
     assert [node.astext() for node in unbroken] == ["(x),", "z.", "u.", "v."]
     assert all(node["classes"] == ["unbroken"] for node in unbroken)
