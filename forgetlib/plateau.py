@@ -24,6 +24,7 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
@@ -49,6 +50,7 @@ FloatArray = NDArray[np.float64]
 
 _FARTHEST = 45.0  # beyond it the escape time is no longer a float
 _FARTHEST_EXACT = 9.5  # beyond it the force along the slow manifold drowns in rounding
+_DEGREE = 20  # of polynomials through points of the slow manifold
 _THIRD = 0.5 + 2.0 / math.pi  # in the bound on the third moment
 
 
@@ -430,22 +432,29 @@ def adiabatic_escape_time(
             return _exponential_points(x, strength)
         return _exact_points(x, separation, old_weight)
 
-    def at(x: float) -> _Point:
-        return points(np.array([x]))
+    def crossing(of: Literal["slope", "logit"], level: float, low: float, high: float) -> float:
+        """Where the manifold is at a level: on polynomials through many points at once."""
+        for _ in range(2):  # the second one in a small part of the first
+            fit = Chebyshev.interpolate(
+                lambda x: getattr(points(x), of) - level, _DEGREE, domain=[low, high]
+            )
+            root, reach = float(brentq(fit, low, high, xtol=1e-10)), 0.02 * (high - low)
+            low, high = max(low, root - reach), min(high, root + reach)
+        return root
 
     # where the start would be without overlap is a little too far in; go out to the fold
     begin = 0.5 * (math.log(strength) + start_logit) - 0.3
-    here = at(begin)
+    here = points(np.array([begin]))
     if here.slope[0] <= 0.0 or here.logit[0] > start_logit:
         raise ValueError(f"{_NO_MANIFOLD}, got {separation!r}")
     outer = begin
     while here.slope[0] > 0.0:
         inner, outer = outer, outer + max(0.2, 0.5 * (math.log(2.0) - outer))
-        here = at(outer)
-    fold = float(brentq(lambda x: at(x).slope[0], inner, outer, xtol=1e-6))
-    if not at(fold).logit[0] > start_logit:
+        here = points(np.array([outer]))
+    fold = crossing("slope", 0.0, inner, outer)
+    if not points(np.array([fold])).logit[0] > start_logit:
         raise ValueError(f"{_NO_MANIFOLD}, got {separation!r}")
-    start = float(brentq(lambda x: at(x).logit[0] - start_logit, begin, fold, xtol=1e-8))
+    start = crossing("logit", start_logit, begin, fold)
     nodes, weights = np.polynomial.legendre.leggauss(48)
     half = 0.5 * (fold - start)
     _, slope, speed = points(start + half * (1.0 + nodes))
