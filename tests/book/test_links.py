@@ -270,6 +270,9 @@ def hover(page: Page, selector: str) -> None:
 def test_a_preview_is_shown_beside_its_link_and_moves_nothing(page: Page) -> None:
     layout = """() => [document.documentElement.scrollHeight, scrollY,
         ...[...document.querySelectorAll(".bd-article p")].map((p) => p.getBoundingClientRect().top)]"""
+    # what is out of sight is laid out too, or its height would change when it is
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    page.locator(LINK).first.evaluate("(link) => link.scrollIntoView({block: 'center'})")
     before = page.evaluate(layout)
     hover(page, LINK)
     box = page.locator(BOX)
