@@ -57,6 +57,7 @@ def test_importing_loads_no_compiler_and_nothing_heavy(first_use: str) -> None:
 FLOORS = [
     "_arguments",
     "_checkpoint",
+    "log_probabilities",
     "logistic_normal",
     "mixture",
     "overlap",
@@ -81,6 +82,7 @@ FLOORS += [
     "results",
     "_svg",
     "_figure_table",
+    "design",
     "plot",
     "widgets",
 ]

@@ -21,8 +21,8 @@ from forgetlib.widgets import _explorer
 SVG = "{http://www.w3.org/2000/svg}"
 LIGHT, DARK = "#ffffff", "#121212"  # pages
 
-# Its theorem is about estimating a probability, not about training.
-NO_TRAINING = {"overlap"}
+# They are about estimating, not about training.
+NO_TRAINING = {"calculator", "overlap"}
 
 
 @pytest.fixture(scope="module", params=EXPLORERS)
@@ -55,7 +55,7 @@ def below(frame: Shipped) -> ET.Element:
 
 
 def test_every_chapter_of_theory_has_one() -> None:
-    assert len(EXPLORERS) == 13
+    assert len(EXPLORERS) == 14
 
 
 # ---- as a page ---------------------------------------------------------------------------

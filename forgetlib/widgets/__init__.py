@@ -16,6 +16,7 @@ this package when the frame is drawn.
 from __future__ import annotations
 
 from forgetlib.widgets._abstraction import abstraction, abstraction_frame
+from forgetlib.widgets._calculator import calculator, calculator_frame
 from forgetlib.widgets._explorer import Frame, Parameter, StaticExplorer, explorer
 from forgetlib.widgets._finite_batch import finite_batch, finite_batch_frame
 from forgetlib.widgets._forward_kl import forward_kl, forward_kl_frame
@@ -36,6 +37,8 @@ __all__ = [
     "StaticExplorer",
     "abstraction",
     "abstraction_frame",
+    "calculator",
+    "calculator_frame",
     "explorer",
     "finite_batch",
     "finite_batch_frame",
