@@ -1,10 +1,10 @@
 r"""How far apart are two real models? Estimates from log-probabilities of samples.
 
 Whoever can sample two models, and ask both for the log-probability of a sample, has the
-log-ratios :math:`h = \log f_o - \log f_n` of old samples and of new ones. All that the
+log-ratios :math:`x = \log f_o - \log f_n` of old samples and of new ones. All that the
 two-mode theory asks of two densities is an integral of both:
 
-.. math:: B = \int \sqrt{f_o f_n}, \qquad
+.. math:: \mathrm{BC} = \int \sqrt{f_o f_n}, \qquad
           \kappa(b) = \int \frac{f_o f_n}{b f_o + (1-b) f_n},
 
 the Bhattacharyya coefficient and the overlap that gates forgetting: the misassignment
@@ -12,11 +12,11 @@ probability of the old mode is :math:`\varepsilon = (1-b)\,\kappa(b)`.
 
 Why not average over one model
 ------------------------------
-:math:`B = E_o\, e^{-h/2}` has unbounded terms: it is decided by old samples that look new,
+:math:`\mathrm{BC} = E_o\, e^{-x/2}` has unbounded terms: it is decided by old samples that look new,
 which are the rarest. Pooled, the samples come from :math:`s_o f_o + s_n f_n` (shares
 :math:`s`), and
 
-.. math:: B = E_{\text{pooled}} \Big[ \frac{1}{s_o e^{h/2} + s_n e^{-h/2}} \Big]
+.. math:: \mathrm{BC} = E_{\text{pooled}} \Big[ \frac{1}{s_o e^{x/2} + s_n e^{-x/2}} \Big]
 
 has terms in :math:`[0, 1 / (2 \sqrt{s_o s_n})]`. Both models bridge to the middle, where
 the integrand lives: this is bridge sampling with known normalization (the multistate
@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtri, expit, log_expit, logit, ndtr
+from scipy.special import chdtrc, chdtri, expit, log_expit, logit
 
 from forgetlib import _arguments
 
@@ -97,7 +97,7 @@ class OverlapEstimate:
     Attributes
     ----------
     old_ratios : ndarray, shape (n_o,)
-        Log-ratios :math:`h = \log f_o - \log f_n` of samples of the old model, in nats.
+        Log-ratios :math:`x = \log f_o - \log f_n` of samples of the old model, in nats.
     new_ratios : ndarray, shape (n_n,)
         The same of samples of the new model.
     level : float
@@ -125,7 +125,7 @@ class OverlapEstimate:
     level: float = 0.95
 
     def _pooled(self, *odds: float) -> Interval:
-        """Integral of a product of ``1 / (w_o e^{h/2} + w_n e^{-h/2})`` over the pool.
+        """Integral of a product of ``1 / (w_o e^{x/2} + w_n e^{-x/2})`` over the pool.
 
         ``odds`` are the logits of the weights ``w_o`` of all factors after the first, which
         has the shares of the pool. The integrals are at most 1.
@@ -160,7 +160,7 @@ class OverlapEstimate:
         r"""How many samples in the middle between the models would tell as much.
 
         The estimate over the largest that one sample can add to it,
-        :math:`2 B \sqrt{n_o n_n}`.
+        :math:`2\, \mathrm{BC} \sqrt{n_o n_n}`.
         """
         return 2.0 * self.coefficient.value * math.sqrt(self.old_ratios.size * self.new_ratios.size)
 
@@ -171,7 +171,7 @@ class OverlapEstimate:
 
     @property
     def separation(self) -> Interval:
-        r"""Separation of two Gaussian modes with this overlap, :math:`\sqrt{-8 \log B}`.
+        r"""Separation of two Gaussian modes with this overlap, :math:`\sqrt{-8 \log \mathrm{BC}}`.
 
         The upper limit is infinite where the estimate is degenerate.
         """
@@ -226,9 +226,8 @@ class OverlapEstimate:
         r"""Nats by which the two log-probabilities disagree on a normalization, with its error.
 
         Bennett's estimate: the ``c`` for which as many old samples look new as new ones look
-        old when ``h`` is replaced by ``h - c``. It is 0 for log-probabilities of the very
-        distributions that made the samples. Samples drawn at another temperature, or cut to
-        the likeliest words, show here.
+        old when ``x`` is replaced by ``x - c``. It is 0 for log-probabilities of the very
+        distributions that made the samples.
 
         Returns
         -------
@@ -251,22 +250,41 @@ class OverlapEstimate:
         return gap, math.sqrt(noise) / slope
 
     @property
-    def consistent(self) -> bool | None:
-        """Whether the normalization gap may be 0: its two-sided p-value is at least 0.001.
+    def calibration(self) -> float:
+        r"""P-value of the claim that the log-probabilities are those of the samplers.
 
-        None where too few samples lie in the overlap to tell.
+        If they are, a sample with log-ratio ``x`` comes from the old model with odds
+        :math:`(n_o/n_n)\, e^x`. A score test of both the offset and the factor 1 of ``x``,
+        with two degrees of freedom. Samples drawn at another temperature, or cut to the
+        likeliest words, show here if both models were. Not a number where too few samples lie in
+        the overlap; where there are just enough, a value of 0.001 comes by chance once in 100.
         """
-        gap, stderr = self.normalization_gap
-        if self.degenerate or math.isnan(gap):
-            return None
-        return 2.0 * float(ndtr(-abs(gap) / stderr)) >= 0.001
+        sizes = self.old_ratios.size, self.new_ratios.size
+        x = np.concatenate([self.old_ratios, self.new_ratios])
+        odds = x + math.log(sizes[0] / sizes[1])
+        looks_old, looks_new = expit(odds), expit(-odds)
+        each = np.stack([np.ones_like(x), x])
+        score = (each[:, : sizes[0]] * looks_new[: sizes[0]]).sum(axis=1)
+        score -= (each[:, sizes[0] :] * looks_old[sizes[0] :]).sum(axis=1)
+        # information of labels that are drawn, less what fixed numbers of both take away
+        information = (each * looks_old * looks_new) @ each.T
+        fixed = (1.0 / sizes[0] + 1.0 / sizes[1]) * np.outer(information[0], information[0])
+        covariance = information - fixed
+        if self.degenerate or not np.linalg.det(covariance) > 0.0:
+            return math.nan
+        return float(chdtrc(2.0, score @ np.linalg.solve(covariance, score)))
+
+    @property
+    def consistent(self) -> bool | None:
+        """Whether ``calibration`` is at least 0.001; None where nothing can be told."""
+        return None if math.isnan(self.calibration) else self.calibration >= 0.001
 
     @property
     def gaussian_ratio(self) -> tuple[float, float]:
-        r"""Variance of ``h`` over twice the absolute value of its mean: old and new samples.
+        r"""Variance of ``x`` over twice the absolute value of its mean: old and new samples.
 
         Both are 1 for two Gaussian modes with a common covariance, where
-        :math:`h \sim N(\pm D^2/2, D^2)`.
+        :math:`x \sim N(\pm D^2/2, D^2)`.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             first, second = (

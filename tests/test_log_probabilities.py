@@ -166,8 +166,18 @@ def test_samples_at_another_temperature_are_noticed() -> None:
     assert (
         fl.estimate_overlap(cold, pairs(rng.normal(3.0, 1.0, 2000), old, new)).consistent is False
     )
-    right = sum(gaussians(3.0, 500, 500, seed).consistent is True for seed in range(200))
-    assert right >= 198  # one false alarm in a thousand
+
+
+def test_calibration_has_a_uniform_law_when_all_is_right() -> None:
+    """Rejections at 5% are binomial, with a false-alarm rate of 1e-6; unequal numbers too."""
+    rng, runs = np.random.default_rng(9), 1000
+    for separation, n_old, n_new in ((1.0, 100, 100), (2.0, 200, 60), (4.0, 500, 300)):
+        x = separation * rng.normal(0.5 * separation, 1.0, (runs, n_old + n_new))
+        told = [fl.OverlapEstimate(row[:n_old], -row[n_old:]).calibration for row in x]
+        rejected = int(np.sum(np.array(told) < 0.05))
+        assert (
+            stats.binom(runs, 0.05).isf(1 - 1e-6) <= rejected <= stats.binom(runs, 0.05).isf(1e-6)
+        )
 
 
 def test_the_gaussian_reading_is_questioned_when_it_is_wrong() -> None:

@@ -38,6 +38,7 @@ NUMBERED = {
     "ttt_discover": ("fig-ttt-budget", "fig-ttt-drift"),
     "oapl": ("fig-oapl-rounds", "fig-oapl-published"),
     "synthesis": ("fig-syn-weights", "fig-syn-follower", "fig-syn-phases"),
+    "calculator": ("fig-calc-coverage",),
     "scaling": ("fig-scale-map", "fig-scale-cost", "fig-scale-peers"),
 }
 FIGURES = "//svg[contains(@class, 'fl-figure')]"
